@@ -1,0 +1,154 @@
+/**
+ * The errors palloc throws. Each carries PostgreSQL's SQLSTATE in `code`, as users of `pg` know it,
+ * PostgreSQL's wording where it has one, and the numbers of the case as fields.
+ *
+ * Wrong arguments are a `TypeError` or `RangeError`, thrown before wasm is entered.
+ */
+
+/** Optional parts of an error, named after the fields of a PostgreSQL error report. */
+export interface ErrorParts {
+  /** What exactly happened, with the values. */
+  readonly detail?: string;
+  /** What the reader can do about it. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+/** Base class of everything palloc throws on purpose. */
+export class PallocError extends Error {
+  /** SQLSTATE: five characters, stable across releases. */
+  readonly code: string;
+  readonly detail: string | undefined;
+  readonly hint: string | undefined;
+
+  constructor(code: string, message: string, parts: ErrorParts = {}) {
+    super(message, parts.cause === undefined ? undefined : { cause: parts.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.detail = parts.detail;
+    this.hint = parts.hint;
+  }
+}
+
+/** 53200: no memory for a request. The context and every other one stay usable. */
+export class OutOfMemoryError extends PallocError {
+  /** Bytes asked for. */
+  readonly requestedBytes: number;
+  /** Name of the context that was asked, or of the structure that found no room. */
+  readonly context: string | undefined;
+
+  constructor(requestedBytes: number, context: string | undefined, parts: ErrorParts & { readonly message?: string } = {}) {
+    const detail =
+      parts.detail ??
+      (context === undefined ? undefined : `Failed on request of size ${requestedBytes} in memory context "${context}".`);
+    super("53200", parts.message ?? "out of memory", { ...parts, ...(detail === undefined ? {} : { detail }) });
+    this.requestedBytes = requestedBytes;
+    this.context = context;
+  }
+}
+
+/** XX000: a request that no amount of memory could serve. */
+export class InvalidSizeError extends PallocError {
+  readonly requestedBytes: number;
+  readonly limitBytes: number;
+
+  constructor(requestedBytes: number, limitBytes: number, message: string = `invalid memory alloc request size ${requestedBytes}`) {
+    super("XX000", message, { detail: `The largest request allowed here is ${limitBytes} bytes.` });
+    this.requestedBytes = requestedBytes;
+    this.limitBytes = limitBytes;
+  }
+}
+
+/** XX000: a pointer that is no chunk of this memory. Nothing was changed. */
+export class InvalidPointerError extends PallocError {
+  readonly pointer: number;
+
+  constructor(pointer: number, message: string) {
+    super("XX000", message);
+    this.pointer = pointer;
+  }
+}
+
+/** 55000: the context, memory, pin, backend or region behind this object has been given back. */
+export class ClosedError extends PallocError {
+  constructor(what: string) {
+    super("55000", `${what} is closed`);
+  }
+}
+
+/** 22023: a parameter whose value is malformed or out of range. */
+export class InvalidParameterError extends PallocError {
+  readonly parameter: string;
+
+  constructor(parameter: string, message: string, parts: ErrorParts = {}) {
+    super("22023", message, parts);
+    this.parameter = parameter;
+  }
+}
+
+/** 53400: work that does not fit into a configured limit such as `work_mem`. */
+export class LimitExceededError extends PallocError {
+  readonly limitBytes: number;
+  readonly usedBytes: number;
+  readonly context: string;
+
+  constructor(message: string, numbers: { limitBytes: number; usedBytes: number; context: string }, parts: ErrorParts = {}) {
+    super("53400", message, parts);
+    this.limitBytes = numbers.limitBytes;
+    this.usedBytes = numbers.usedBytes;
+    this.context = numbers.context;
+  }
+}
+
+/** 53300: every backend slot is taken. */
+export class TooManyConnectionsError extends PallocError {
+  constructor(maxConnections: number) {
+    super("53300", "sorry, too many clients already", {
+      detail: `All ${maxConnections} backend slots (max_connections) are in use.`,
+      hint: "Detach a backend, or create the shared memory with a higher max_connections.",
+    });
+  }
+}
+
+/** 57P01 or 57P02: the region was shut down, or restarts after a crash. */
+export class RegionGoneError extends PallocError {
+  constructor(code: "57P01" | "57P02") {
+    super(
+      code,
+      code === "57P01"
+        ? "terminating connection due to administrator command"
+        : "terminating connection because of crash of another server process",
+    );
+  }
+}
+
+/** 42P01 or 42P07: a relation that does not exist, or one that exists already. */
+export class RelationError extends PallocError {}
+
+/** 53200 or 55P03: no buffer can be taken, or a lock was not granted in time. */
+export class BufferError extends PallocError {}
+
+/** XX001: a page or a file that does not hold what was written there. */
+export class DataCorruptedError extends PallocError {
+  readonly relation: string;
+  readonly block: number | undefined;
+
+  constructor(message: string, where: { relation: string; block?: number }, parts: ErrorParts = {}) {
+    super("XX001", message, parts);
+    this.relation = where.relation;
+    this.block = where.block;
+  }
+}
+
+/** XX000: an invariant of palloc itself is broken. Never caught inside the library. */
+export class CorruptionError extends PallocError {
+  /** The PANIC_ constant of assembly/common/constants.ts. */
+  readonly panic: number;
+
+  constructor(panic: number) {
+    super("XX000", `memory is corrupted (panic ${panic})`, {
+      hint: "A write past the end of a chunk or into freed memory is the usual cause; run with { checked: true }.",
+    });
+    this.panic = panic;
+  }
+}
