@@ -54,6 +54,72 @@ export const ASET_DEFAULT_MAX_BYTES = 8388608; // 8 MB
 export const ASET_SMALL_INIT_BYTES = 1024; // 1 kB
 export const ASET_SMALL_MAX_BYTES = 8192; // 8 kB
 
+// ── Process memory: map of the memory ────────────────────────────────────────────────────────────
+
+/** Header page of a process memory; blocks follow. Its first bytes are never written: null is zero. */
+export const PROCESS_HEADER_BYTES = 4096; // 4 kB
+/** Where the header's words begin. */
+export const PROCESS_HEADER_ADDRESS = 64;
+/** Where statistics are left for the caller: eight words. */
+export const STATISTICS_ADDRESS = 256;
+/** The block provider's counters: requests, returns, resizes, live bytes, live blocks, peak of live
+ * bytes, footprint, peak of footprint; one word each. */
+export const BLOCK_STATISTICS_ADDRESS = 80;
+/** Smallest and largest process memory. */
+export const PROCESS_MIN_BYTES = 65536; // 64 kB
+export const PROCESS_MAX_BYTES = 4294967296; // 4 GB
+export const PROCESS_DEFAULT_BYTES = 67108864; // 64 MB
+
+// ── Process memory: block provider ───────────────────────────────────────────────────────────────
+
+/** The tag before every area: size of the area below it, own size and whether it is taken. */
+export const AREA_HEADER_BYTES = 8;
+/** Smallest area, tag included: a free one holds the two links of the tree. */
+export const AREA_MIN_BYTES = 16;
+/** A memory that grows grows by at least this fraction of its size: 1 / 4. */
+export const GROWTH_FRACTION_SHIFT = 2;
+
+// ── Process memory: context header ───────────────────────────────────────────────────────────────
+
+export const CONTEXT_HEADER_BYTES = 44;
+export const CONTEXT_KIND_OFFSET = 0;
+export const CONTEXT_HANDLE_OFFSET = 12;
+export const CONTEXT_PARENT_OFFSET = 16;
+export const CONTEXT_FIRST_CHILD_OFFSET = 20;
+export const CONTEXT_NEXT_SIBLING_OFFSET = 28;
+export const CONTEXT_NAME_OFFSET = 32;
+export const CONTEXT_IDENT_OFFSET = 36;
+
+// ── Process memory: answers ──────────────────────────────────────────────────────────────────────
+
+/** A call that did what it was asked. */
+export const STATUS_OK = 0;
+/** The pointer is no chunk of this memory; nothing was changed. */
+export const STATUS_INVALID_POINTER = -1;
+
+// ── Process memory: broken invariants (panic codes and results of the heap walk) ─────────────────
+
+export const PANIC_AREA_TAG = 201; // an area's tag disagrees with its neighbour's
+export const PANIC_AREA_TREE = 202; // a free area is missing from the tree, or the order is wrong
+export const PANIC_AREA_UNMERGED = 203; // two free areas side by side
+export const PANIC_AREA_COUNT = 204; // what is taken differs from what is counted
+export const PANIC_CONTEXT_KIND = 211; // a context header without a valid kind
+export const PANIC_CONTEXT_LINK = 212; // parent, child and sibling links disagree
+export const PANIC_CONTEXT_CLOSED = 213; // an operation on a context that was deleted
+export const PANIC_BLOCK_HEADER = 221; // a block header is implausible
+export const PANIC_BLOCK_WALK = 222; // the chunks of a block do not end at its free pointer
+export const PANIC_CHUNK_HEADER = 223; // a chunk header is implausible
+export const PANIC_FREE_LIST = 224; // a free list holds a chunk of another size or owner
+export const PANIC_ACCOUNTING = 225; // the blocks do not add up to what the context accounts for
+export const PANIC_WRITE_PAST_END = 231; // a write past the end of a chunk
+export const PANIC_WRITE_AFTER_FREE = 232; // a write into a freed chunk
+
+// ── Process memory: fill patterns of the checked build; none is a valid kind ─────────────────────
+
+export const FILL_FRESH = 0x7a;
+export const FILL_FREED = 0x7f;
+export const FILL_SLACK = 0x7e;
+
 // ── Process memory: statistics text ──────────────────────────────────────────────────────────────
 
 /** Levels and children per context that the text of MemoryContextStats shows. */
@@ -95,3 +161,160 @@ export const FORK_MAIN = 0;
 export const FORK_FSM = 1;
 export const FORK_VM = 2;
 export const FORK_INIT = 3;
+
+// ── Shared memory: results of the pool's functions ───────────────────────────────────────────────
+
+/** A buffer number fits below these two flags, which say what the caller must do with it next. */
+export const BUFFER_MASK = 0x0fffffff;
+/** The frame is this backend's to read into; finish with finishRead. */
+export const NEED_READ = 0x10000000;
+/** The page stands in this backend's write page; write it, finish with finishWrite. */
+export const NEED_WRITE = 0x20000000;
+/** Somebody else reads into the frame; sleep, then ensureValid. */
+export const IN_PROGRESS = 0x40000000;
+
+export const ST_OK = 0;
+/** Not found by the short way; take the long one. */
+export const ST_MISS = -1;
+/** The word to wait for is registered in the slot: sleep, then call again. */
+export const ST_WAIT = -2;
+/** As ST_WAIT, while holding the exclusive lock: sleep, then drainShares. */
+export const ST_DRAIN = -3;
+/** Tried a bounded number of times; nothing is held, call again. */
+export const ST_BUSY = -4;
+/** The region was shut down or has crashed. */
+export const ST_GONE = -5;
+/** Every buffer is pinned. */
+export const ST_NO_BUFFERS = -6;
+/** This backend has no pin on the buffer. */
+export const ST_NOT_PINNED = -7;
+/** This backend holds no lock on the buffer, or not the one needed. */
+export const ST_NOT_LOCKED = -8;
+/** This backend holds a lock on the buffer already. */
+export const ST_ALREADY_LOCKED = -9;
+/** This backend is changing a page, and may change one at a time. */
+export const ST_CHANGING = -10;
+/** A backend would wait for itself. */
+export const ST_SELF = -11;
+/** A pin count would overflow. */
+export const ST_TOO_MANY_PINS = -12;
+/** No free backend slot. */
+export const ST_NO_SLOT = -13;
+/** A buffer number that is none. */
+export const ST_BAD_BUFFER = -14;
+
+/** What verifyFrame finds. */
+export const PAGE_GOOD = 0;
+export const PAGE_BAD_CHECKSUM = 1;
+export const PAGE_BAD_HEADER = 2;
+
+// ── Shared memory: region header (at address 0) and its parts ────────────────────────────────────
+
+export const REGION_HEADER_BYTES = 192;
+export const REGION_STATUS_OFFSET = 24;
+export const REGION_REQUESTS_OFFSET = 28;
+export const STATUS_RUNNING = 0;
+export const STATUS_SHUTDOWN = 1;
+export const STATUS_CRASHED = 2;
+
+/** An entry of the shmem index: name, offset, bytes asked for, bytes taken. */
+export const INDEX_ENTRY_BYTES = 64;
+export const INDEX_NAME_BYTES = 48;
+export const INDEX_OFFSET_OFFSET = 48;
+export const INDEX_SIZE_OFFSET = 52;
+/** Segments of the user's own that one region can have. */
+export const MAX_SEGMENTS = 64;
+
+/** Parts in the order in which they are carved; user segments follow. */
+export const PART_HEADER = 0;
+export const PART_INDEX = 1;
+export const PART_SLOTS = 2;
+export const PART_LOCKS = 3;
+export const PART_PARTITIONS = 4;
+export const PART_STRATEGY = 5;
+export const PART_DEPARTED = 6;
+export const PART_DESCRIPTORS = 7;
+export const PART_TABLE = 8;
+export const PART_HOLDS = 9;
+export const PART_CHECKPOINT = 10;
+export const PART_SLOT_PAGES = 11;
+export const PART_BLOCKS = 12;
+export const PARTS = 13;
+
+// ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
+
+export const SLOT_BYTES = 128;
+export const SLOT_LIFE_OFFSET = 0;
+export const SLOT_GENERATION_OFFSET = 4;
+export const SLOT_SLEEPING_ON_OFFSET = 8;
+export const SLOT_SLEEP_VALUE_OFFSET = 12;
+export const SLOT_CHANGING_OFFSET = 16;
+export const SLOT_MAY_BLOCK_OFFSET = 20;
+/** The life word: state in the low three bits, thread id above. */
+export const LIFE_STATE_BITS = 3;
+export const LIFE_STATE_MASK = 7;
+export const LIFE_FREE = 0;
+export const LIFE_CLAIMED = 1;
+export const LIFE_ACTIVE = 2;
+export const LIFE_EXITING = 3;
+export const LIFE_DEAD = 4;
+export const LIFE_REFUSED = 5;
+
+/** Each backend's column: its counters, then its hold words. */
+export const COLUMN_HEADER_BYTES = 128;
+/** Counters, u64 each, at the start of a column and of the row of the departed. */
+export const COUNTER_HITS = 0;
+export const COUNTER_READS = 8;
+export const COUNTER_WRITES = 16;
+export const COUNTER_EVICTIONS = 24;
+export const COUNTER_EXTENDS = 32;
+export const COUNTER_DIRTIED = 40;
+export const COUNTER_WAITS = 48;
+export const COUNTERS_BYTES = 56;
+/** Buffers this backend has pinned, u32, after the counters. */
+export const COLUMN_PINNED_OFFSET = 64;
+
+/** A hold word: pins of one backend on one buffer, and whether it holds the content lock shared. */
+export const HOLD_COUNT_MASK = 0x7fff;
+export const HOLD_SHARE = 0x8000;
+
+// ── Shared memory: words that name an owner ──────────────────────────────────────────────────────
+
+export const OWNER_BITS = 10;
+export const OWNER_MASK = 0x3ff;
+
+/** The state word of a descriptor. */
+export const USAGE_SHIFT = 10;
+export const USAGE_BITS = 3;
+export const USAGE_MASK = 0x1c00;
+export const USAGE_ONE = 0x400;
+export const STATE_CLAIM = 0x2000; // bit 13
+export const STATE_IO = 0x4000; // bit 14
+export const STATE_WRITING = 0x8000; // bit 15
+export const STATE_VALID = 0x10000; // bit 16
+export const STATE_TAG_VALID = 0x20000; // bit 17
+export const STATE_DIRTY = 0x40000; // bit 18
+export const STATE_JUST_DIRTIED = 0x80000; // bit 19
+export const STATE_IO_ERROR = 0x100000; // bit 20
+export const STATE_IO_WAITERS = 0x200000; // bit 21
+export const STATE_PIN_WAITER = 0x400000; // bit 22
+export const STATE_CHECKPOINT_NEEDED = 0x800000; // bit 23
+
+/** Flags of an owner-word lock and of a content lock. */
+export const LOCK_WAITERS = 0x40000000; // bit 30
+export const LOCK_DRAIN = 0x20000000; // bit 29
+
+/** Locks that may be held across I/O: index into PART_LOCKS. */
+export const LOCK_CONTROL = 0;
+export const LOCK_CHECKPOINT = 1;
+export const LOCK_EXTENSION = 2; // and the following
+export const EXTENSION_LOCKS = 14;
+export const NAMED_LOCKS = 16;
+
+// ── Broken invariants ────────────────────────────────────────────────────────────────────────────
+
+export const PANIC_OWNER = 101;
+export const PANIC_CHAIN = 102;
+export const PANIC_STATE = 103;
+export const PANIC_HOLD = 104;
+export const PANIC_LAYOUT = 105;

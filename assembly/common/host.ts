@@ -1,5 +1,12 @@
 // What the modules ask of the program around them. Kept as small as possible: an import call costs
-// as much as a whole allocation.
+// as much as a whole allocation. The last three exist in the simulation build alone.
 
 /** Never returns: the host throws a CorruptionError that names `code`. */
 export declare function panic(code: i32): void;
+
+/** A shared word at `at` is about to be touched; the scheduler may run somebody else first. */
+export declare function step(kind: i32, at: usize): void;
+/** Returns when the word at `at` no longer equals `value`, or after a notify. */
+export declare function blocked(at: usize, value: u32): void;
+/** Wakes everybody who is blocked on the word at `at`. */
+export declare function woken(at: usize): void;

@@ -1,0 +1,128 @@
+// Writing out everything that was dirty at one moment, in the order of the files.
+//
+//   collect  marks every dirty buffer CHECKPOINT_NEEDED and lists it, sorted by file and block
+//   begin    of each: pin, wait out writers and exclusive holders, copy to the write page
+//   … storage writes … finishWrite, unpin; when all are done, storage makes the files durable
+//
+//   list entry, 16 B    0  file << 32 | block, u64     8  buffer, u32     12  0
+//
+// Pages dirtied after `collect` are not part of it, so a checkpoint ends under any load. One list a
+// region: the checkpoint lock is held. The journal that makes a checkpoint a commit will enter
+// between `begin` and the write.
+//
+// PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync, SyncOneBuffer
+
+import {
+  NEED_WRITE,
+  ST_OK,
+  ST_WAIT,
+  STATE_CHECKPOINT_NEEDED,
+  STATE_CLAIM,
+  STATE_DIRTY,
+  STATE_IO_WAITERS,
+} from "../common/constants";
+import { Region } from "../ipc/region";
+import { Sleep } from "../ipc/sleep";
+import { ContentLock } from "./content";
+import { BufferDesc, State } from "./desc";
+import { Hold } from "./hold";
+import { BufferIo } from "./io";
+
+const ENTRY_SHIFT: u32 = 4;
+const BUFFER_OFFSET: usize = 8;
+
+export class Checkpoint {
+  /** Lists what is dirty now; returns how many. */
+  static collect(): u32 {
+    let count: u32 = 0;
+    for (let buffer = Region.get().buffers; buffer-- > 0; ) {
+      const desc = BufferDesc.at(buffer);
+      if (!Checkpoint.mark(desc)) continue;
+      store<u64>(Checkpoint.entry(count), ((<u64>desc.file) << 32) | desc.block);
+      store<u32>(Checkpoint.entry(count), buffer, BUFFER_OFFSET);
+      count += 1;
+    }
+    Checkpoint.sort(count);
+    return count;
+  }
+
+  /** The buffer at place `index` of the list. */
+  @inline static buffer(index: u32): u32 {
+    return load<u32>(Checkpoint.entry(index), BUFFER_OFFSET);
+  }
+
+  /**
+   * Begins to write a listed buffer: the buffer with NEED_WRITE, pinned; ST_OK if it was written
+   * meanwhile; ST_WAIT with the word registered; or why this backend may not.
+   */
+  static begin(buffer: u32): i32 {
+    const desc = BufferDesc.at(buffer);
+    if ((desc.getState() & STATE_CHECKPOINT_NEEDED) == 0) return ST_OK;
+    Hold.raise(buffer);
+    const result = Checkpoint.beginHeld(desc, buffer);
+    if (result <= 0) Hold.lower(buffer);
+    return result;
+  }
+
+  private static beginHeld(desc: BufferDesc, buffer: u32): i32 {
+    const seen = desc.getState();
+    if ((seen & STATE_CHECKPOINT_NEEDED) == 0 || (seen & STATE_CLAIM) != 0) return ST_OK;
+    if (State.owner(seen) != 0) {
+      if (!desc.swapState(seen, seen | STATE_IO_WAITERS)) return Checkpoint.beginHeld(desc, buffer);
+      return Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);
+    }
+    const locked = ContentLock.share(buffer);
+    if (locked != ST_OK) return locked;
+    if (BufferIo.beginWrite(buffer)) return buffer | NEED_WRITE;
+    return Checkpoint.beginHeld(desc, buffer);
+  }
+
+  /** Marks a dirty buffer; false if it is clean. */
+  private static mark(desc: BufferDesc): bool {
+    while (true) {
+      const seen = desc.getState();
+      if ((seen & STATE_DIRTY) == 0) return false;
+      if (desc.swapState(seen, seen | STATE_CHECKPOINT_NEEDED)) return true;
+    }
+  }
+
+  @inline private static entry(index: u32): usize {
+    return Region.get().checkpoint + ((<usize>index) << ENTRY_SHIFT);
+  }
+
+  /** Heap sort by file and block: in place, and bounded whatever the order. */
+  private static sort(count: u32): void {
+    for (let root = count / 2; root > 0; --root) Checkpoint.siftDown(root - 1, count);
+    for (let end = count; end > 1; --end) {
+      Checkpoint.swap(0, end - 1);
+      Checkpoint.siftDown(0, end - 1);
+    }
+  }
+
+  private static siftDown(start: u32, count: u32): void {
+    let root = start;
+    for (let child = root * 2 + 1; child < count; child = root * 2 + 1) {
+      if (child + 1 < count && Checkpoint.key(child) < Checkpoint.key(child + 1)) child += 1;
+      if (Checkpoint.key(root) >= Checkpoint.key(child)) return;
+      Checkpoint.swap(root, child);
+      root = child;
+    }
+  }
+
+  @inline private static key(index: u32): u64 {
+    return load<u64>(Checkpoint.entry(index));
+  }
+
+  private static swap(a: u32, b: u32): void {
+    const left = Checkpoint.entry(a);
+    const right = Checkpoint.entry(b);
+    const key = load<u64>(left);
+    const buffer = load<u64>(left, BUFFER_OFFSET);
+    store<u64>(left, load<u64>(right));
+    store<u64>(left, load<u64>(right, BUFFER_OFFSET), BUFFER_OFFSET);
+    store<u64>(right, key);
+    store<u64>(right, buffer, BUFFER_OFFSET);
+  }
+}
+
+if (ST_WAIT >= 0) ERROR("a status must be told from a buffer");

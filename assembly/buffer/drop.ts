@@ -1,0 +1,61 @@
+// Forgetting the pages of a relation that goes away. The caller excludes its users; what may still be
+// met are guards of evicting backends and writes under way, which end by themselves.
+//
+// Scans all descriptors, taking tags as hints, and decides each under its partition lock. Dirty pages
+// are discarded.
+//
+// PostgreSQL: src/backend/storage/buffer/bufmgr.c, DropRelationBuffers, InvalidateBuffer
+
+import { ST_BUSY, ST_NOT_PINNED, ST_OK, ST_SELF, STATE_TAG_VALID } from "../common/constants";
+import { Hash } from "../common/hash";
+import { Region } from "../ipc/region";
+import { BufferDesc, State } from "./desc";
+import { Evict } from "./evict";
+import { Hold } from "./hold";
+import { Pool } from "./pool";
+import { BufferTable } from "./table";
+
+export class Drop {
+  /**
+   * Forgets every page of `file` from `firstBlock` on: ST_OK when none is left, ST_BUSY if some are
+   * in use for a moment (call again), ST_SELF if this backend itself has one pinned.
+   */
+  static pages(file: u32, firstBlock: u32): i32 {
+    let result: i32 = ST_OK;
+    for (let buffer = Region.get().buffers; buffer-- > 0; ) {
+      const desc = BufferDesc.at(buffer);
+      if (desc.file != file || desc.block < firstBlock) continue;
+      const dropped = Drop.one(desc, buffer, file, desc.block);
+      if (dropped == ST_SELF) return dropped;
+      if (dropped != ST_OK) result = dropped;
+    }
+    return result;
+  }
+
+  private static one(desc: BufferDesc, buffer: u32, file: u32, block: u32): i32 {
+    if (Hold.count(Hold.get(buffer)) != 0) return ST_SELF;
+    const hash = Hash.tag(file, block);
+    const partition = BufferTable.partition(hash);
+    if (!partition.acquire()) return Pool.refused();
+    let result: i32 = ST_OK;
+    if (desc.isTagged(file, block) && (desc.getState() & STATE_TAG_VALID) != 0) {
+      result = Drop.take(desc, buffer);
+      if (result == ST_OK) BufferTable.unlink(hash, buffer);
+    }
+    partition.release();
+    if (result == ST_OK && State.isMine(desc.getState())) desc.setState(0);
+    return result == ST_NOT_PINNED ? ST_BUSY : result;
+  }
+
+  /** Claims a mapped frame for good, whatever it holds; ST_BUSY if somebody uses it. */
+  private static take(desc: BufferDesc, buffer: u32): i32 {
+    const seen = desc.getState();
+    if (State.owner(seen) != 0 || !desc.swapState(seen, seen | Evict.claimed())) return ST_BUSY;
+    if (Hold.byOthers(buffer)) {
+      desc.changeState(Evict.claimed(), 0);
+      return ST_BUSY;
+    }
+    desc.setState(Evict.claimed());
+    return ST_OK;
+  }
+}

@@ -1,0 +1,193 @@
+// Pinning a page: by the short way when it is in the pool, by the long way when it is not.
+//
+//   hit    hash → walk the chain → store own hold word → state valid and unclaimed? → tag still
+//          this one? → one more use. No lock, and nothing written that another backend writes,
+//          but the usage count below five.
+//   miss   look again under the partition lock → victim (evict.ts) → tag it → look once more, link,
+//          publish with IO set, all under the lock → storage reads into the frame → valid
+//
+// A walk without a lock may be led astray: a false miss costs a partition lock, and a false hit is
+// excluded, because whoever takes a frame away sets CLAIM before it looks at hold words, and
+// everything that is believed is read after the own hold word was stored.
+//
+// TypeScript drives the long way: pinMapped → victim → install → read → finishRead, or
+// ensureValid with a sleep when another backend is reading the page already.
+//
+// Locks: one partition lock at a time, nothing is waited for while it is held.
+// PostgreSQL: src/backend/storage/buffer/bufmgr.c, ReadBuffer, BufferAlloc, PinBuffer, UnpinBuffer
+
+import { Atomic } from "../common/atomics";
+import {
+  BUFFER_MASK,
+  COUNTER_HITS,
+  HOLD_COUNT_MASK,
+  HOLD_SHARE,
+  IN_PROGRESS,
+  NEED_READ,
+  ST_BUSY,
+  ST_GONE,
+  ST_MISS,
+  ST_NOT_LOCKED,
+  ST_NOT_PINNED,
+  ST_OK,
+  ST_SELF,
+  ST_TOO_MANY_PINS,
+  STATE_CLAIM,
+  STATE_IO,
+  STATE_IO_WAITERS,
+  STATE_TAG_VALID,
+  STATE_VALID,
+  USAGE_ONE,
+} from "../common/constants";
+import { Hash } from "../common/hash";
+import { Region } from "../ipc/region";
+import { Self } from "../ipc/self";
+import { Sleep } from "../ipc/sleep";
+import { ContentLock } from "./content";
+import { BufferDesc, State } from "./desc";
+import { Hold } from "./hold";
+import { BufferTable, NO_BUFFER } from "./table";
+
+/** Steps a walk without a lock takes before it gives up: chains are short, or in motion. */
+const MAX_STEPS: u32 = 32;
+
+export class Pool {
+  /** The short way: the buffer, pinned; ST_MISS if only the long way can tell; or a status. */
+  @inline static pin(file: u32, block: u32): i32 {
+    let reference = Atomic.load(BufferTable.head(Hash.tag(file, block)));
+    for (let steps: u32 = 0; reference != 0 && steps < MAX_STEPS; ++steps) {
+      const desc = BufferDesc.at(reference - 1);
+      if (desc.looksLike(file, block)) return Pool.hold(desc, reference - 1, file, block);
+      reference = Atomic.load(desc.nextAddress());
+    }
+    return ST_MISS;
+  }
+
+  @inline private static hold(desc: BufferDesc, buffer: u32, file: u32, block: u32): i32 {
+    const held = Hold.get(buffer);
+    if (held != 0) return Pool.holdAgain(desc, buffer, held);
+    Hold.set(buffer, 1);
+    const seen = desc.getState();
+    if ((seen & (STATE_CLAIM | STATE_VALID)) == STATE_VALID && desc.isTagged(file, block)) {
+      desc.bumpUsage(seen);
+      Hold.addPinned(1);
+      Hold.counted(COUNTER_HITS);
+      return buffer;
+    }
+    Hold.set(buffer, 0);
+    return ST_MISS;
+  }
+
+  /** One more pin on a frame this backend holds already: nothing shared is written. */
+  private static holdAgain(desc: BufferDesc, buffer: u32, held: u32): i32 {
+    if (Hold.count(held) == HOLD_COUNT_MASK) return ST_TOO_MANY_PINS;
+    if ((desc.getState() & STATE_VALID) == 0) return ST_MISS;
+    Hold.setPlain(buffer, held + 1);
+    Hold.counted(COUNTER_HITS);
+    return buffer;
+  }
+
+  /** Gives back one pin. */
+  @inline static unpin(buffer: u32): i32 {
+    const held = Hold.get(buffer);
+    if (Hold.count(held) > 1) {
+      Hold.setPlain(buffer, held - 1);
+      return ST_OK;
+    }
+    return Pool.unpinLast(buffer, held);
+  }
+
+  private static unpinLast(buffer: u32, held: u32): i32 {
+    if (Hold.count(held) == 0) return ST_NOT_PINNED;
+    if ((held & HOLD_SHARE) != 0 || ContentLock.isMine(buffer)) return ST_NOT_LOCKED;
+    Hold.set(buffer, 0);
+    Hold.addPinned(-1);
+    return ST_OK;
+  }
+
+  /** The long way, first step: the page's buffer pinned and as `ensureValid` says, or ST_MISS. */
+  static pinMapped(file: u32, block: u32): i32 {
+    const hash = Hash.tag(file, block);
+    const partition = BufferTable.partition(hash);
+    if (!partition.acquire()) return Pool.refused();
+    const buffer = BufferTable.find(hash, file, block);
+    const pinned = buffer == NO_BUFFER ? ST_MISS : Pool.raise(buffer);
+    partition.release();
+    return pinned < 0 ? pinned : Pool.ensureValid(pinned);
+  }
+
+  /**
+   * Makes a victim the frame of a page. The frame with NEED_READ; or, if another backend was
+   * faster, its buffer as `ensureValid` says, and the victim is free again.
+   */
+  static install(victim: u32, file: u32, block: u32): i32 {
+    const hash = Hash.tag(file, block);
+    const partition = BufferTable.partition(hash);
+    BufferDesc.at(victim).setTag(file, block);
+    if (!partition.acquire()) {
+      Pool.abandonVictim(victim);
+      return Pool.refused();
+    }
+    const found = BufferTable.find(hash, file, block);
+    if (found != NO_BUFFER) {
+      const pinned = Pool.raise(found);
+      partition.release();
+      Pool.abandonVictim(victim);
+      return pinned < 0 ? pinned : Pool.ensureValid(pinned);
+    }
+    BufferTable.link(hash, victim);
+    BufferDesc.at(victim).setState(STATE_TAG_VALID | STATE_IO | USAGE_ONE | Self.owner());
+    partition.release();
+    Hold.addPinned(1);
+    return victim | NEED_READ;
+  }
+
+  /**
+   * What to do with a pinned buffer whose page may not be there yet: the buffer if it is valid;
+   * with NEED_READ if this backend has taken on its read; with IN_PROGRESS if another reads it (the
+   * word to sleep on is registered); ST_SELF if this backend itself reads it under another name.
+   */
+  static ensureValid(buffer: u32): i32 {
+    const desc = BufferDesc.at(buffer);
+    while (true) {
+      const seen = desc.getState();
+      if ((seen & STATE_VALID) != 0) {
+        Hold.counted(COUNTER_HITS);
+        return buffer;
+      }
+      if (State.isMine(seen)) return ST_SELF;
+      if (State.owner(seen) == 0) {
+        if (desc.swapState(seen, seen | STATE_IO | Self.owner())) return buffer | NEED_READ;
+      } else if (desc.swapState(seen, seen | STATE_IO_WAITERS)) {
+        Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);
+        return buffer | IN_PROGRESS;
+      }
+    }
+  }
+
+  /** Why a partition lock was not granted. */
+  @inline static refused(): i32 {
+    return Region.get().isRunning() ? ST_BUSY : ST_GONE;
+  }
+
+  /** Pins a mapped buffer under its partition lock: no claim can commit meanwhile. */
+  private static raise(buffer: u32): i32 {
+    if (Hold.count(Hold.get(buffer)) == HOLD_COUNT_MASK) return ST_TOO_MANY_PINS;
+    if (Hold.get(buffer) == 0) {
+      const desc = BufferDesc.at(buffer);
+      Hold.raise(buffer);
+      desc.bumpUsage(desc.getState());
+    } else {
+      Hold.raise(buffer);
+    }
+    return buffer;
+  }
+
+  /** Gives a victim back that turned out not to be needed. */
+  private static abandonVictim(victim: u32): void {
+    BufferDesc.at(victim).setState(0);
+    Hold.set(victim, 0);
+  }
+}
+
+if ((BUFFER_MASK & (NEED_READ | IN_PROGRESS)) != 0) ERROR("flags must stand above buffer numbers");

@@ -1,0 +1,189 @@
+// Carves the memory into named parts at start-up, then closes for good: nothing is allocated in the
+// region afterwards, so its size and every address are known before the first backend attaches.
+//
+//   header · index · slots · locks · partitions · strategy · departed · descriptors · table · holds
+//   · checkpoint · slot pages · blocks · user segments · free tail
+//
+// Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
+// entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
+// this module has no data section to keep them in.
+//
+// PostgreSQL: src/backend/storage/ipc/shmem.c, ShmemInitStruct; ipci.c, CalculateShmemSize
+
+import { Align } from "../common/align";
+import { invariant } from "../common/check";
+import {
+  BLOCK_BYTES,
+  BUFFER_PARTITIONS,
+  CACHE_LINE_BYTES,
+  COLUMN_HEADER_BYTES,
+  COUNTERS_BYTES,
+  INDEX_ENTRY_BYTES,
+  INDEX_OFFSET_OFFSET,
+  INDEX_SIZE_OFFSET,
+  MAX_SEGMENTS,
+  NAMED_LOCKS,
+  PANIC_LAYOUT,
+  PART_BLOCKS,
+  PART_CHECKPOINT,
+  PART_DEPARTED,
+  PART_DESCRIPTORS,
+  PART_HEADER,
+  PART_HOLDS,
+  PART_INDEX,
+  PART_LOCKS,
+  PART_PARTITIONS,
+  PART_SLOT_PAGES,
+  PART_SLOTS,
+  PART_STRATEGY,
+  PART_TABLE,
+  PARTS,
+  REGION_HEADER_BYTES,
+  REGION_MAGIC,
+  REGION_VERSION,
+  SLOT_BYTES,
+  WASM_PAGE_BYTES,
+} from "../common/constants";
+import { Region } from "./region";
+
+/** A descriptor is one cache line. */
+const DESCRIPTOR_BYTES: u32 = 64;
+/** {file, block, buffer, 0} a buffer. */
+const CHECKPOINT_ENTRY_BYTES: u32 = 16;
+/** The shadow page and the write page of a backend. */
+const PAGES_PER_SLOT: u32 = 2;
+/** Heads of the buffer table a buffer: chains of one half on average. */
+const HEADS_PER_BUFFER: u32 = 2;
+/** A hold word. */
+const HOLD_BYTES: u32 = 2;
+
+export class Shmem {
+  /** Bytes that part `part` asks for. */
+  private static partBytes(part: u32, buffers: u32, backends: u32): u32 {
+    switch (part) {
+      case PART_HEADER:
+        return REGION_HEADER_BYTES;
+      case PART_INDEX:
+        return (PARTS + MAX_SEGMENTS) * INDEX_ENTRY_BYTES;
+      case PART_SLOTS:
+        return backends * SLOT_BYTES;
+      case PART_LOCKS:
+        return NAMED_LOCKS * CACHE_LINE_BYTES;
+      case PART_PARTITIONS:
+        return BUFFER_PARTITIONS * CACHE_LINE_BYTES;
+      case PART_STRATEGY:
+        return CACHE_LINE_BYTES;
+      case PART_DEPARTED:
+        return COUNTERS_BYTES;
+      case PART_DESCRIPTORS:
+        return buffers * DESCRIPTOR_BYTES;
+      case PART_TABLE:
+        return Shmem.headCount(buffers) * sizeof<u32>();
+      case PART_HOLDS:
+        return backends * Shmem.columnBytes(buffers);
+      case PART_CHECKPOINT:
+        return buffers * CHECKPOINT_ENTRY_BYTES;
+      case PART_SLOT_PAGES:
+        return backends * PAGES_PER_SLOT * BLOCK_BYTES;
+      default:
+        return buffers * BLOCK_BYTES;
+    }
+  }
+
+  @inline static headCount(buffers: u32): u32 {
+    return Align.nextPowerOfTwo(buffers * HEADS_PER_BUFFER);
+  }
+
+  @inline static columnBytes(buffers: u32): u32 {
+    return Align.up(COLUMN_HEADER_BYTES + buffers * HOLD_BYTES, CACHE_LINE_BYTES);
+  }
+
+  /** Parts made of pages are aligned like pages. */
+  @inline private static alignment(part: u32): u32 {
+    return part == PART_BLOCKS || part == PART_SLOT_PAGES ? BLOCK_BYTES : CACHE_LINE_BYTES;
+  }
+
+  /**
+   * Wasm pages of a region; more than a memory can have if the request is too large.
+   * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line.
+   */
+  static regionPages(buffers: u32, backends: u32, segmentBytes: u32): u32 {
+    let bytes: u64 = segmentBytes;
+    for (let part: u32 = 0; part < <u32>PARTS; ++part) {
+      if (part != PART_BLOCKS) bytes += Shmem.partBytes(part, buffers, backends) + BLOCK_BYTES;
+    }
+    bytes += <u64>buffers * BLOCK_BYTES;
+    return <u32>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES);
+  }
+
+  /** Lays out a new region over `bytes` zeroed bytes. */
+  static create(bytes: u32, buffers: u32, backends: u32, checksums: u32): void {
+    const region = Region.get();
+    region.version = REGION_VERSION;
+    region.bytes = bytes;
+    region.buffers = buffers;
+    region.backends = backends;
+    region.checksums = checksums;
+    region.headMask = Shmem.headCount(buffers) - 1;
+    region.columnBytes = Shmem.columnBytes(buffers);
+    for (let part: u32 = 0; part < <u32>PARTS; ++part) {
+      Shmem.carve(region, Shmem.partBytes(part, buffers, backends), Shmem.alignment(part));
+    }
+    Shmem.keepAddresses(region);
+  }
+
+  /** Carves a segment of the user's own; returns its address, or 0 if the region is full. */
+  static addSegment(size: u32): u32 {
+    const region = Region.get();
+    if (region.indexEntries == PARTS + MAX_SEGMENTS) return 0;
+    const start = Shmem.end(region);
+    if (start >= region.bytes || size > region.bytes - start) return 0;
+    return Shmem.carve(region, size, CACHE_LINE_BYTES);
+  }
+
+  /** Publishes the region: from now on backends may attach. */
+  @inline static publish(): void {
+    Region.get().magic = REGION_MAGIC;
+  }
+
+  @inline private static entry(index: u32): usize {
+    return REGION_HEADER_BYTES + index * INDEX_ENTRY_BYTES;
+  }
+
+  @inline private static address(part: u32): u32 {
+    return load<u32>(Shmem.entry(part), INDEX_OFFSET_OFFSET);
+  }
+
+  /** First free cache line behind the last part. */
+  private static end(region: Region): u32 {
+    if (region.indexEntries == 0) return 0;
+    const last = Shmem.entry(region.indexEntries - 1);
+    const end = load<u32>(last, INDEX_OFFSET_OFFSET) + load<u32>(last, INDEX_SIZE_OFFSET);
+    return Align.up(end, CACHE_LINE_BYTES);
+  }
+
+  /** Takes `size` bytes behind the last part and enters them in the index. */
+  private static carve(region: Region, size: u32, alignment: u32): u32 {
+    const at = Align.up(Shmem.end(region), alignment);
+    if (CHECKING) invariant(at + size <= region.bytes, PANIC_LAYOUT);
+    const entry = Shmem.entry(region.indexEntries);
+    store<u32>(entry, at, INDEX_OFFSET_OFFSET);
+    store<u32>(entry, size, INDEX_SIZE_OFFSET);
+    region.indexEntries += 1;
+    return at;
+  }
+
+  private static keepAddresses(region: Region): void {
+    region.slots = Shmem.address(PART_SLOTS);
+    region.locks = Shmem.address(PART_LOCKS);
+    region.partitions = Shmem.address(PART_PARTITIONS);
+    region.strategy = Shmem.address(PART_STRATEGY);
+    region.departed = Shmem.address(PART_DEPARTED);
+    region.descriptors = Shmem.address(PART_DESCRIPTORS);
+    region.heads = Shmem.address(PART_TABLE);
+    region.holds = Shmem.address(PART_HOLDS);
+    region.checkpoint = Shmem.address(PART_CHECKPOINT);
+    region.slotPages = Shmem.address(PART_SLOT_PAGES);
+    region.blocks = Shmem.address(PART_BLOCKS);
+  }
+}

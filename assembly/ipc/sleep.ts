@@ -1,0 +1,40 @@
+// Sleeping, in two halves, so that a thread that must not block can await the same word.
+//
+//   prepare(word, value)   registers the word in the slot, where whoever repairs or shuts down finds it
+//   sleep(nanoseconds)     looks at the region's status, then sleeps while the word has that value
+//
+// The caller has set a flag in the word before, so that its holder knows that somebody must be woken;
+// `value` is the word with the flag. Every return is a reason to look again and never a result.
+// No sleep is for ever: after at most a second the sleeper looks whether the region still runs.
+//
+// PostgreSQL: src/backend/storage/ipc/latch.c, WaitLatch (the role; the wait is on the word itself)
+
+import { Atomic } from "../common/atomics";
+import { COUNTER_WAITS, ST_GONE, ST_OK, ST_WAIT } from "../common/constants";
+import { Region } from "./region";
+import { column } from "./self";
+import { Slot } from "./slots";
+
+const NANOSECONDS: i64 = 1_000_000;
+
+export class Sleep {
+  /** Registers what to wait for; returns the status that says so. */
+  static prepare(word: usize, value: u32, status: i32 = ST_WAIT): i32 {
+    const slot = Slot.mine();
+    slot.sleepValue = value;
+    slot.setSleepingOn(<u32>word);
+    store<u64>(column, load<u64>(column, COUNTER_WAITS) + 1, COUNTER_WAITS);
+    return status;
+  }
+
+  /** Sleeps on what was prepared; ST_GONE when the region has ended. */
+  static now(milliseconds: i32): i32 {
+    const slot = Slot.mine();
+    const word = slot.getSleepingOn();
+    if (word != 0 && Region.get().isRunning()) {
+      Atomic.wait(word, slot.sleepValue, <i64>milliseconds * NANOSECONDS);
+    }
+    slot.setSleepingOn(0);
+    return Region.get().isRunning() ? ST_OK : ST_GONE;
+  }
+}

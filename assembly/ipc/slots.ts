@@ -1,0 +1,124 @@
+// One slot a backend: its life, and the few words through which others reach it.
+//
+//   life word: FREE → CLAIMED → ACTIVE → EXITING → FREE
+//                        └→ REFUSED        any → DEAD (by the owner alone) → FREE
+//
+//    31                          3 2    0
+//   ┌─────────────────────────────┬──────┐
+//   │          thread id          │ state│
+//   └─────────────────────────────┴──────┘
+//
+// One compare-and-swap claims a slot together with the thread it belongs to, so that the owner of
+// the region, who alone learns of a thread's end, always knows whose slot it is. A number is used
+// again only after the dead backend's holds are gone (buffer/reap.ts).
+//
+// PostgreSQL: src/include/storage/proc.h, PGPROC; src/backend/storage/lmgr/proc.c, InitProcess
+
+import { Atomic } from "../common/atomics";
+import {
+  LIFE_ACTIVE,
+  LIFE_CLAIMED,
+  LIFE_FREE,
+  LIFE_STATE_BITS,
+  LIFE_STATE_MASK,
+  SLOT_BYTES,
+  SLOT_CHANGING_OFFSET,
+  SLOT_GENERATION_OFFSET,
+  SLOT_LIFE_OFFSET,
+  SLOT_MAY_BLOCK_OFFSET,
+  SLOT_SLEEP_VALUE_OFFSET,
+  SLOT_SLEEPING_ON_OFFSET,
+  ST_NO_SLOT,
+} from "../common/constants";
+import { Region } from "./region";
+import { me } from "./self";
+
+@unmanaged
+export class Slot {
+  /** State and thread id. Atomic. */
+  private life: u32;
+  /** How often the slot was given back. Written by whoever frees it. */
+  private generation: u32;
+  /** Address of the word its backend sleeps on, or 0. Atomic. */
+  private sleepingOn: u32;
+  /** Value that word had. Private to the backend. */
+  sleepValue: u32;
+  /** Buffer + 1 of the page being changed, or 0. Atomic; the store of 0 commits the change. */
+  private changing: u32;
+  /** 0 on a thread that must not sleep. Private to the backend. */
+  mayBlock: u32;
+
+  @inline static at(index: u32): Slot {
+    return changetype<Slot>(Region.get().slots + index * SLOT_BYTES);
+  }
+
+  @inline static mine(): Slot {
+    return Slot.at(me);
+  }
+
+  /** Claims a free slot for a thread; its number, or ST_NO_SLOT. */
+  static claim(threadId: u32): i32 {
+    const claimed = (threadId << LIFE_STATE_BITS) | LIFE_CLAIMED;
+    const count = Region.get().backends;
+    for (let index: u32 = 1; index < count; ++index) {
+      const slot = Slot.at(index);
+      if (slot.getLife() == LIFE_FREE && slot.swapLife(LIFE_FREE, claimed)) return index;
+    }
+    return ST_NO_SLOT;
+  }
+
+  /** Empties the slot and makes it free; the last step of detaching and of reaping. */
+  release(): void {
+    this.sleepValue = 0;
+    this.generation += 1;
+    Atomic.store(this.address(offsetof<Slot>("life")), LIFE_FREE);
+  }
+
+  @inline getLife(): u32 {
+    return Atomic.load(this.address(offsetof<Slot>("life")));
+  }
+
+  @inline isInUse(): bool {
+    return this.getLife() != LIFE_FREE;
+  }
+
+  @inline swapLife(seen: u32, next: u32): bool {
+    return Atomic.swap(this.address(offsetof<Slot>("life")), seen, next);
+  }
+
+  /** Moves the life word to `state`, keeping the thread id; returns false if it was not `from`. */
+  advance(from: u32, state: u32): bool {
+    const life = this.getLife();
+    if ((life & LIFE_STATE_MASK) != from) return false;
+    return this.swapLife(life, (life & ~LIFE_STATE_MASK) | state);
+  }
+
+  @inline getSleepingOn(): u32 {
+    return Atomic.load(this.address(offsetof<Slot>("sleepingOn")));
+  }
+
+  @inline setSleepingOn(word: u32): void {
+    Atomic.store(this.address(offsetof<Slot>("sleepingOn")), word);
+  }
+
+  @inline getChanging(): u32 {
+    return Atomic.load(this.address(offsetof<Slot>("changing")));
+  }
+
+  @inline setChanging(bufferPlusOne: u32): void {
+    Atomic.store(this.address(offsetof<Slot>("changing")), bufferPlusOne);
+  }
+
+  @inline private address(offset: usize): usize {
+    return changetype<usize>(this) + offset;
+  }
+}
+
+if (offsetof<Slot>("life") != SLOT_LIFE_OFFSET) ERROR("life moved");
+if (offsetof<Slot>("generation") != SLOT_GENERATION_OFFSET) ERROR("generation moved");
+if (offsetof<Slot>("sleepingOn") != SLOT_SLEEPING_ON_OFFSET) ERROR("sleepingOn moved");
+if (offsetof<Slot>("sleepValue") != SLOT_SLEEP_VALUE_OFFSET) ERROR("sleepValue moved");
+if (offsetof<Slot>("changing") != SLOT_CHANGING_OFFSET) ERROR("changing moved");
+if (offsetof<Slot>("mayBlock") != SLOT_MAY_BLOCK_OFFSET) ERROR("mayBlock moved");
+if (offsetof<Slot>() > <usize>SLOT_BYTES) ERROR("Slot outgrew its stride");
+if (LIFE_ACTIVE > LIFE_STATE_MASK) ERROR("a life state must fit its bits");
