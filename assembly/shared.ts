@@ -20,6 +20,7 @@ import {
   BLOCK_BYTES,
   CACHE_LINE_BYTES,
   COUNTER_EXTENDS,
+  COUNTER_READS,
   LIFE_ACTIVE,
   LIFE_DEAD,
   LIFE_EXITING,
@@ -155,6 +156,7 @@ export function ensureValid(buffer: u32): i32 {
 }
 
 export function finishRead(buffer: u32, good: u32): void {
+  if (good != 0) Hold.counted(COUNTER_READS);
   BufferIo.finishRead(buffer, good != 0);
 }
 

@@ -27,7 +27,7 @@ import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";
 import { ClockSweep, Sweep } from "./clocksweep";
 import { ContentLock } from "./content";
-import { BufferDesc, State } from "./desc";
+import { BufferDesc } from "./desc";
 import { Hold } from "./hold";
 import { BufferIo } from "./io";
 import { BufferTable } from "./table";

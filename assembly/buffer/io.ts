@@ -14,7 +14,6 @@ import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {
   BLOCK_BYTES,
-  COUNTER_READS,
   COUNTER_WRITES,
   OWNER_MASK,
   PANIC_STATE,
@@ -90,7 +89,6 @@ export class BufferIo {
   static finishRead(buffer: u32, good: bool): void {
     const desc = BufferDesc.at(buffer);
     if (CHECKING) invariant(State.isMine(desc.getState()), PANIC_STATE);
-    if (good) Hold.counted(COUNTER_READS);
     const set: u32 = good ? STATE_VALID : STATE_IO_ERROR;
     const clear: u32 = good ? END_OF_IO | STATE_IO_ERROR : END_OF_IO;
     BufferIo.wake(desc, desc.changeState(clear, set));

@@ -37,11 +37,20 @@ export class OutOfMemoryError extends PallocError {
   /** Name of the context that was asked, or of the structure that found no room. */
   readonly context: string | undefined;
 
-  constructor(requestedBytes: number, context: string | undefined, parts: ErrorParts & { readonly message?: string } = {}) {
+  constructor(
+    requestedBytes: number,
+    context: string | undefined,
+    parts: ErrorParts & { readonly message?: string } = {},
+  ) {
     const detail =
       parts.detail ??
-      (context === undefined ? undefined : `Failed on request of size ${requestedBytes} in memory context "${context}".`);
-    super("53200", parts.message ?? "out of memory", { ...parts, ...(detail === undefined ? {} : { detail }) });
+      (context === undefined
+        ? undefined
+        : `Failed on request of size ${requestedBytes} in memory context "${context}".`);
+    super("53200", parts.message ?? "out of memory", {
+      ...parts,
+      ...(detail === undefined ? {} : { detail }),
+    });
     this.requestedBytes = requestedBytes;
     this.context = context;
   }
@@ -52,7 +61,11 @@ export class InvalidSizeError extends PallocError {
   readonly requestedBytes: number;
   readonly limitBytes: number;
 
-  constructor(requestedBytes: number, limitBytes: number, message: string = `invalid memory alloc request size ${requestedBytes}`) {
+  constructor(
+    requestedBytes: number,
+    limitBytes: number,
+    message: string = `invalid memory alloc request size ${requestedBytes}`,
+  ) {
     super("XX000", message, { detail: `The largest request allowed here is ${limitBytes} bytes.` });
     this.requestedBytes = requestedBytes;
     this.limitBytes = limitBytes;
@@ -86,13 +99,27 @@ export class InvalidParameterError extends PallocError {
   }
 }
 
+/** 42704: a parameter that does not exist. */
+export class UndefinedParameterError extends PallocError {
+  readonly parameter: string;
+
+  constructor(parameter: string, parts: ErrorParts = {}) {
+    super("42704", `unrecognized configuration parameter "${parameter}"`, parts);
+    this.parameter = parameter;
+  }
+}
+
 /** 53400: work that does not fit into a configured limit such as `work_mem`. */
 export class LimitExceededError extends PallocError {
   readonly limitBytes: number;
   readonly usedBytes: number;
   readonly context: string;
 
-  constructor(message: string, numbers: { limitBytes: number; usedBytes: number; context: string }, parts: ErrorParts = {}) {
+  constructor(
+    message: string,
+    numbers: { limitBytes: number; usedBytes: number; context: string },
+    parts: ErrorParts = {},
+  ) {
     super("53400", message, parts);
     this.limitBytes = numbers.limitBytes;
     this.usedBytes = numbers.usedBytes;
@@ -133,7 +160,11 @@ export class DataCorruptedError extends PallocError {
   readonly relation: string;
   readonly block: number | undefined;
 
-  constructor(message: string, where: { relation: string; block?: number }, parts: ErrorParts = {}) {
+  constructor(
+    message: string,
+    where: { relation: string; block?: number },
+    parts: ErrorParts = {},
+  ) {
     super("XX001", message, parts);
     this.relation = where.relation;
     this.block = where.block;

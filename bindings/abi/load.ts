@@ -7,11 +7,11 @@
  */
 
 import { instantiateSync } from "@assemblyscript/loader";
-import { CorruptionError } from "./errors.ts";
 import { base64 as processChecked } from "./embedded/process-checked.ts";
 import { base64 as processRelease } from "./embedded/process-release.ts";
 import { base64 as sharedChecked } from "./embedded/shared-checked.ts";
 import { base64 as sharedRelease } from "./embedded/shared-release.ts";
+import { CorruptionError } from "./errors.ts";
 import { type WasmMemory, type WasmModule, wasm } from "./wasm-types.ts";
 
 /** The modules that ship, each in a release and a checked build. */
@@ -57,10 +57,16 @@ export type HostFunctions = Readonly<Record<string, (...values: number[]) => num
  *
  * @param host - functions the module imports as `host.*`; `panic` is supplied
  */
-export function instantiate<Exports>(module: WasmModule, memory: WasmMemory, host: HostFunctions = {}): Exports {
+export function instantiate<Exports>(
+  module: WasmModule,
+  memory: WasmMemory,
+  host: HostFunctions = {},
+): Exports {
   const imports = { env: { memory }, host: { panic, ...host } };
   // The loader's types want DOM's WebAssembly.Module; ours is structural.
-  const result = instantiateSync(module as never, imports as never) as unknown as { instance: { exports: Exports } };
+  const result = instantiateSync(module as never, imports as never) as unknown as {
+    instance: { exports: Exports };
+  };
   return result.instance.exports;
 }
 

@@ -22,7 +22,9 @@ interface WasmMemoryDescriptor {
 
 interface WasmNamespace {
   readonly Memory: new (descriptor: WasmMemoryDescriptor) => WasmMemory;
-  readonly Module: (new (bytes: Uint8Array) => WasmModule) & {
+  readonly Module: (new (
+    bytes: Uint8Array,
+  ) => WasmModule) & {
     exports(module: WasmModule): { name: string; kind: string }[];
     imports(module: WasmModule): { module: string; name: string; kind: string }[];
   };
@@ -30,4 +32,5 @@ interface WasmNamespace {
 }
 
 /** The engine's `WebAssembly` object. */
-export const wasm: WasmNamespace = (globalThis as unknown as { WebAssembly: WasmNamespace }).WebAssembly;
+export const wasm: WasmNamespace = (globalThis as unknown as { WebAssembly: WasmNamespace })
+  .WebAssembly;

@@ -1,0 +1,409 @@
+/**
+ * The region and its owner: what the postmaster is to a server. The owner sizes and creates the
+ * shared memory, confirms who attaches, and gives back what dead backends held. It touches no page.
+ *
+ * Life of a region: create → backends attach and detach → close. Nothing in it grows. When a thread
+ * ends without detaching its slot is repaired (assembly/buffer/reap.ts), and listeners are told.
+ *
+ * PostgreSQL: src/backend/postmaster/postmaster.c; src/backend/storage/ipc/ipci.c
+ */
+
+import {
+  CACHE_LINE_BYTES,
+  INDEX_NAME_BYTES,
+  LIFE_ACTIVE,
+  LIFE_CLAIMED,
+  LIFE_FREE,
+  LIFE_REFUSED,
+  LIFE_STATE_BITS,
+  LIFE_STATE_MASK,
+  MAX_SEGMENTS,
+  PART_DEPARTED,
+  PART_HOLDS,
+  PARTS,
+  REGION_REQUESTS_OFFSET,
+  ST_BUSY,
+  STATUS_SHUTDOWN,
+  WASM_PAGE_BYTES,
+} from "../../assembly/common/constants.ts";
+import { ClosedError, OutOfMemoryError, PallocError } from "../abi/errors.ts";
+import { compile, instantiate } from "../abi/load.ts";
+import type { SharedExports } from "../abi/shared-exports.ts";
+import { type WasmMemory, type WasmModule, wasm } from "../abi/wasm-types.ts";
+import type { StorageManager } from "../storage/manager.ts";
+import { ownedRegions } from "./backend.ts";
+import { newControl, readControl, writeControl } from "./control.ts";
+import {
+  type SegmentPlace,
+  type SharedMemoryHandle,
+  type SharedSegment,
+  segmentOf,
+} from "./handle.ts";
+import { checkRelations } from "./relation.ts";
+import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
+import {
+  type BackendRow,
+  type BufferStatistics,
+  backendRows,
+  type ShmemAllocationRow,
+  shmemAllocations,
+  sumCounters,
+  type UsageCountRow,
+  usageCounts,
+  writeName,
+} from "./statistics.ts";
+import { type ThreadWatch, type WatchableWorker, watchThreads } from "./threads.ts";
+
+const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
+const MAX_PAGES = 65535;
+const KILOBYTE = 1024;
+/** A reaper that met a partition lock in use tries again after this. */
+const REAP_AGAIN_MS = 1;
+/** Where the engine has no Atomics.waitAsync, attach requests are looked for this often. */
+const POLL_MS = 20;
+
+/** Names of the parts of a region, in the order of PART_. */
+const PART_NAMES = [
+  "Shared Memory Header",
+  "ShmemIndex",
+  "Backend Slots",
+  "Named Locks",
+  "Buffer Mapping Locks",
+  "Buffer Strategy Status",
+  "Departed Backend Counters",
+  "Buffer Descriptors",
+  "Shared Buffer Lookup Table",
+  "Buffer Holds",
+  "Checkpoint BufferIds",
+  "Backend Pages",
+  "Buffer Blocks",
+] as const;
+
+/** How a region is created. */
+export interface SharedMemoryOptions {
+  /** PostgreSQL's parameters by their names. */
+  readonly settings?: Settings;
+  /** Where pages come from and go to. The region closes it. */
+  readonly storage: StorageManager;
+  /** Structures of the user's own: name, up to 48 bytes, to length in bytes. At most 64. */
+  readonly segments?: Readonly<Record<string, number>>;
+  /** Take the checked build: invariants are tested at a cost. Default false. */
+  readonly checked?: boolean;
+}
+
+/** A backend that ended without detaching. What it held has been given back. */
+export interface BackendDeath {
+  readonly slot: number;
+  readonly threadId: number;
+}
+
+/** A region of shared memory, seen by the thread that created it. */
+export class SharedMemory {
+  readonly settings: ResolvedSettings;
+  /** Post this to the threads that shall attach. */
+  readonly handle: SharedMemoryHandle;
+  readonly #exports: SharedExports;
+  readonly #buffer: SharedArrayBuffer;
+  readonly #storage: StorageManager;
+  readonly #watch: ThreadWatch;
+  readonly #listeners = new Set<(death: BackendDeath) => void>();
+  #closed = false;
+
+  private constructor(parts: RegionParts) {
+    this.settings = parts.settings;
+    this.handle = parts.handle;
+    this.#exports = parts.exports;
+    this.#buffer = parts.handle.memory.buffer;
+    this.#storage = parts.storage;
+    this.#watch = watchThreads(this.handle.region, (token) => this.#threadEnded(token));
+    ownedRegions.set(this.handle.region, { admitSync: (slot) => this.#admit(slot, true) });
+    void this.#listen();
+  }
+
+  /**
+   * Creates a region, sized by `shared_buffers` and `max_connections`, over a storage. Storage that
+   * is new is initialised; storage that is damaged, or of another format, is refused.
+   *
+   * @throws {@link InvalidParameterError} 22023 for a setting out of range
+   * @throws {@link OutOfMemoryError} 53200 if the region does not fit a WebAssembly memory
+   * @throws {@link PallocError} 55000 for storage of another format, XX001 for damage
+   * @see PostgreSQL: src/backend/storage/ipc/ipci.c, CreateSharedMemoryAndSemaphores
+   */
+  static async create(options: SharedMemoryOptions): Promise<SharedMemory> {
+    const settings = resolveSettings(options.settings);
+    const segments = checkSegments(options.segments ?? {});
+    prepareStorage(options.storage, settings);
+    const module = await compile("shared", options.checked ?? false);
+    const region = carve(module, settings, segments);
+    const handle: SharedMemoryHandle = {
+      kind: "palloc.SharedMemory",
+      region: crypto.randomUUID(),
+      memory: region.memory,
+      module,
+      settings: settings.values,
+      storage: options.storage.handle,
+      segments: region.places,
+    };
+    const { exports } = region;
+    return new SharedMemory({ settings, handle, exports, storage: options.storage });
+  }
+
+  /** Size of the whole region in bytes. */
+  get regionBytes(): number {
+    return this.#buffer.byteLength;
+  }
+
+  /**
+   * Has the end of a worker noticed that was created before the region. Later ones are seen by
+   * themselves, if this thread creates them. Node only.
+   */
+  watch(worker: WatchableWorker): void {
+    this.#mustBeOpen();
+    this.#watch.watch(worker);
+  }
+
+  /** Calls `listener` after each backend that ended without detaching. @returns takes that back */
+  onBackendDeath(listener: (death: BackendDeath) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * A structure of the user's own in shared memory, as every backend sees it.
+   *
+   * @throws {@link PallocError} 42704 if the region was created without it
+   */
+  segment(name: string): SharedSegment {
+    this.#mustBeOpen();
+    return segmentOf(this.handle, name);
+  }
+
+  /** What all backends have done with the pool so far. */
+  statistics(): BufferStatistics {
+    this.#mustBeOpen();
+    const columns = this.#address(PART_HOLDS);
+    const columnBytes = this.#columnBytes();
+    const rows = Array.from({ length: this.#slots() }, (_, slot) => columns + slot * columnBytes);
+    return sumCounters(this.#buffer, [this.#address(PART_DEPARTED), ...rows]);
+  }
+
+  /** Rows of `pg_buffercache_usage_counts()`. Cost grows with the number of buffers. */
+  usageCounts(): UsageCountRow[] {
+    this.#mustBeOpen();
+    return usageCounts(this.#exports, this.settings.sharedBuffers);
+  }
+
+  /** Rows of `pg_shmem_allocations`; their `allocated_size` sums to {@link regionBytes}. */
+  allocations(): ShmemAllocationRow[] {
+    const entries = PARTS + Object.keys(this.handle.segments).length;
+    return shmemAllocations(this.#buffer, entries);
+  }
+
+  /** The slots in use. */
+  backends(): BackendRow[] {
+    this.#mustBeOpen();
+    return backendRows(this.#exports, this.#slots());
+  }
+
+  /**
+   * Shuts the region down: every further call of a backend fails with 57P01, sleepers wake to that,
+   * and the storage is closed. Dirty pages are not written: take a checkpoint before. Idempotent.
+   */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    ownedRegions.delete(this.handle.region);
+    this.#watch.close();
+    this.#exports.setStatus(STATUS_SHUTDOWN);
+    this.#exports.wakeEverybody();
+    this.#exports.requestAttach();
+    this.#storage.closeSync();
+  }
+
+  /** {@link close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  // ── Attaching ──────────────────────────────────────────────────────────────────────────────────
+
+  /** Answers attach requests until the region closes. Does not keep the process alive. */
+  async #listen(): Promise<void> {
+    const words = new Int32Array(this.#buffer);
+    const index = REGION_REQUESTS_OFFSET / WORD_BYTES;
+    while (!this.#closed) {
+      const seen = Atomics.load(words, index);
+      for (let slot = 1; slot < this.#slots(); slot += 1) await this.#answer(slot);
+      if (!this.#closed) await changed(words, index, seen);
+    }
+  }
+
+  async #answer(slot: number): Promise<void> {
+    const life = this.#exports.slotLife(slot);
+    if ((life & LIFE_STATE_MASK) !== LIFE_CLAIMED) return;
+    const watched = await this.#watch.confirms(life >>> LIFE_STATE_BITS);
+    if (!this.#closed) this.#admit(slot, watched);
+  }
+
+  #admit(slot: number, watched: boolean): void {
+    this.#exports.advanceSlot(slot, LIFE_CLAIMED, watched ? LIFE_ACTIVE : LIFE_REFUSED);
+    const word = (this.#exports.slotAddress(slot) >>> 0) / WORD_BYTES;
+    Atomics.notify(new Int32Array(this.#buffer), word);
+  }
+
+  // ── Death ──────────────────────────────────────────────────────────────────────────────────────
+
+  /** A thread has ended: whatever slots it had are given back. */
+  #threadEnded(token: number): void {
+    if (this.#closed) return;
+    for (const { slot, threadId } of backendRows(this.#exports, this.#slots())) {
+      if (threadId !== token || this.#exports.markDead(slot) === 0) continue;
+      this.#reap(slot, token);
+    }
+  }
+
+  #reap(slot: number, threadId: number): void {
+    if (this.#closed) return;
+    if (this.#exports.reap(slot) === ST_BUSY) {
+      setTimeout(() => this.#reap(slot, threadId), REAP_AGAIN_MS);
+      return;
+    }
+    for (const listener of this.#listeners) listener({ slot, threadId });
+  }
+
+  // ── Layout ─────────────────────────────────────────────────────────────────────────────────────
+
+  /** Backend slots, the owner's included. */
+  #slots(): number {
+    return this.settings.maxConnections + 1;
+  }
+
+  #address(part: number): number {
+    return this.allocations()[part]?.off ?? 0;
+  }
+
+  #columnBytes(): number {
+    return (this.allocations()[PART_HOLDS]?.size ?? 0) / this.#slots();
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closed) throw new ClosedError("the shared memory");
+  }
+}
+
+interface RegionParts {
+  readonly settings: ResolvedSettings;
+  readonly handle: SharedMemoryHandle;
+  readonly exports: SharedExports;
+  readonly storage: StorageManager;
+}
+
+// ── Creating ─────────────────────────────────────────────────────────────────────────────────────
+
+interface CarvedRegion {
+  readonly exports: SharedExports;
+  readonly memory: WasmMemory<SharedArrayBuffer>;
+  readonly places: Readonly<Record<string, SegmentPlace>>;
+}
+
+/** Makes the memory, lays it out and publishes it, with this thread in the owner's slot 0. */
+function carve(
+  module: WasmModule,
+  settings: ResolvedSettings,
+  segments: readonly (readonly [string, number])[],
+): CarvedRegion {
+  const slots = settings.maxConnections + 1;
+  const segmentBytes = segments.reduce((sum, [, bytes]) => sum + roundedUp(bytes), 0);
+  const memory = reserve(pagesFor(module, settings, segmentBytes), settings);
+  const exports = instantiate<SharedExports>(module, memory);
+  const checksums = settings.dataChecksums ? 1 : 0;
+  exports.createRegion(memory.buffer.byteLength, settings.sharedBuffers, slots, checksums);
+  PART_NAMES.forEach((name, part) => {
+    writeName(memory.buffer, part, name);
+  });
+  const places = segments.map(([name, size], index): [string, SegmentPlace] => {
+    const offset = exports.addSegment(size) >>> 0;
+    writeName(memory.buffer, PARTS + index, name);
+    return [name, { offset, size }];
+  });
+  exports.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
+  exports.enter(0, 0);
+  exports.publishRegion();
+  return { exports, memory, places: Object.fromEntries(places) };
+}
+
+/** Asks the module, over a memory of one page, how large the region must be. */
+function pagesFor(module: WasmModule, settings: ResolvedSettings, segmentBytes: number): number {
+  const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
+  const exports = instantiate<SharedExports>(module, probe);
+  const slots = settings.maxConnections + 1;
+  return exports.regionPages(settings.sharedBuffers, slots, segmentBytes) >>> 0;
+}
+
+function reserve(pages: number, settings: ResolvedSettings): WasmMemory<SharedArrayBuffer> {
+  const bytes = pages * WASM_PAGE_BYTES;
+  const hint =
+    `Lower shared_buffers (${settings.show("shared_buffers")}) or max_connections ` +
+    `(${settings.maxConnections}); a WebAssembly memory ends at 4 GB.`;
+  const detail = `A region of ${Math.ceil(bytes / KILOBYTE)} kB was asked for.`;
+  const message = "could not create shared memory segment";
+  if (pages > MAX_PAGES) throw new OutOfMemoryError(bytes, undefined, { message, detail, hint });
+  try {
+    const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
+    return memory as WasmMemory<SharedArrayBuffer>;
+  } catch (cause) {
+    throw new OutOfMemoryError(bytes, undefined, { message, detail, hint, cause });
+  }
+}
+
+function roundedUp(bytes: number): number {
+  return Math.ceil(bytes / CACHE_LINE_BYTES) * CACHE_LINE_BYTES;
+}
+
+function checkSegments(segments: Readonly<Record<string, number>>): [string, number][] {
+  const entries = Object.entries(segments);
+  if (entries.length > MAX_SEGMENTS) {
+    throw new RangeError(`a region has at most ${MAX_SEGMENTS} segments, not ${entries.length}`);
+  }
+  for (const [name, bytes] of entries) {
+    const length = new TextEncoder().encode(name).length;
+    if (length < 1 || length > INDEX_NAME_BYTES) {
+      throw new RangeError(`a segment's name has 1 to ${INDEX_NAME_BYTES} bytes: "${name}"`);
+    }
+    if (!Number.isInteger(bytes) || bytes < 1 || bytes > MAX_PAGES * WASM_PAGE_BYTES) {
+      throw new RangeError(`segment "${name}" has a size of 1 byte or more, not ${bytes}`);
+    }
+  }
+  return entries;
+}
+
+/** Initialises new storage, and refuses storage that does not fit this region. */
+function prepareStorage(storage: StorageManager, settings: ResolvedSettings): void {
+  const control = readControl(storage);
+  if (control === undefined) {
+    writeControl(storage, newControl(settings.dataChecksums));
+    return;
+  }
+  if (control.dataChecksums !== settings.dataChecksums) {
+    const now = control.dataChecksums ? "on" : "off";
+    throw new PallocError("55000", `the data directory was made with data_checksums ${now}`, {
+      hint: `Set data_checksums to ${now}.`,
+    });
+  }
+  checkRelations(storage, control);
+}
+
+/** Resolves when the word no longer has the value that was seen. */
+async function changed(words: Int32Array, index: number, seen: number): Promise<void> {
+  const { waitAsync } = Atomics as unknown as {
+    waitAsync?: (words: Int32Array, index: number, value: number) => { value: unknown };
+  };
+  if (waitAsync === undefined) {
+    await new Promise<void>((resolve) => {
+      const timer: unknown = setTimeout(resolve, POLL_MS);
+      (timer as { unref?(): void }).unref?.();
+    });
+  } else {
+    await waitAsync(words, index, seen).value;
+  }
+}

@@ -1,0 +1,208 @@
+// A raw region and several backends on one thread, one step at a time: each backend is an instance
+// of shared.wasm of its own, and the test plays TypeScript's part between two calls. Reads and
+// writes go to a plain object of pages. What real backends hide is a status or a flag here.
+
+import {
+  BLOCK_BYTES,
+  BUFFER_MASK,
+  LIFE_ACTIVE,
+  LIFE_FREE,
+  LIFE_STATE_BITS,
+  NEED_READ,
+  NEED_WRITE,
+  OWNER_MASK,
+  ST_MISS,
+  ST_OK,
+  STATE_TAG_VALID,
+} from "../../assembly/common/constants.ts";
+import { compileSync, type HostFunctions, instantiate } from "../../bindings/abi/load.ts";
+import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
+import { type WasmMemory, wasm } from "../../bindings/abi/wasm-types.ts";
+
+/** The builds every suite runs on. */
+export const builds: readonly (readonly [name: string, checked: boolean])[] = [
+  ["release", false],
+  ["checked", true],
+];
+
+/** How a raw region is made. */
+export interface RawRegionOptions {
+  readonly checked?: boolean;
+  readonly buffers?: number;
+  /** Backends besides the owner in slot 0. */
+  readonly backends?: number;
+  readonly checksums?: boolean;
+  readonly host?: HostFunctions;
+}
+
+/** A region whose backends a test moves by hand. */
+export class RawRegion {
+  readonly memory: WasmMemory;
+  readonly buffers: number;
+  /** One instance a slot; 0 is the owner. */
+  readonly slots: readonly SharedExports[];
+  /** Storage: pages by "file/block". Pages that were never written read as zeroes. */
+  readonly pages: Map<string, Uint8Array> = new Map();
+  reads = 0;
+  writes = 0;
+
+  constructor(options: RawRegionOptions = {}) {
+    const { checked = false, buffers = 16, backends = 3, checksums = false, host = {} } = options;
+    const module = compileSync("shared", checked);
+    const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
+    const pages = instantiate<SharedExports>(module, probe, host).regionPages(
+      buffers,
+      backends + 1,
+      0,
+    );
+    const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
+    const make = (): SharedExports => instantiate<SharedExports>(module, memory, host);
+    const owner = make();
+    owner.createRegion(memory.buffer.byteLength, buffers, backends + 1, checksums ? 1 : 0);
+    owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
+    owner.enter(0, 0);
+    owner.publishRegion();
+    this.memory = memory;
+    this.buffers = buffers;
+    this.slots = [owner, ...Array.from({ length: backends }, make)];
+    for (let slot = 1; slot <= backends; slot += 1) this.attach(slot);
+  }
+
+  /** The instance of a slot. */
+  backend(slot: number): SharedExports {
+    const exports = this.slots[slot];
+    if (exports === undefined) throw new RangeError(`no slot ${slot}`);
+    return exports;
+  }
+
+  /** Makes the instance of a slot an active backend of a thread that may not sleep. */
+  attach(slot: number): void {
+    const exports = this.backend(slot);
+    const claimed = exports.claimSlot(slot);
+    if (claimed !== slot) throw new Error(`claimed slot ${claimed} instead of ${slot}`);
+    const life = exports.slotLife(slot);
+    exports.advanceSlot(slot, life & ((1 << LIFE_STATE_BITS) - 1), LIFE_ACTIVE);
+    exports.enter(slot, 0);
+  }
+
+  frame(buffer: number): Uint8Array {
+    const at = this.backend(0).frameAddress(buffer) >>> 0;
+    return new Uint8Array(this.memory.buffer, at, BLOCK_BYTES);
+  }
+
+  /** Storage's part of a read. */
+  fill(buffer: number): void {
+    const key = this.keyOf(buffer);
+    this.frame(buffer).set(this.pages.get(key) ?? new Uint8Array(BLOCK_BYTES));
+    this.reads += 1;
+  }
+
+  /** Storage's part of a write: takes the backend's write page. */
+  save(exports: SharedExports, buffer: number): void {
+    const at = exports.writePageAddress() >>> 0;
+    const bytes = new Uint8Array(this.memory.buffer, at, BLOCK_BYTES);
+    this.pages.set(this.keyOf(buffer), bytes.slice());
+    this.writes += 1;
+  }
+
+  /** Pins as BufferPool does: all steps, with storage's part. Throws a status as a number. */
+  pin(slot: number, file: number, block: number): number {
+    const exports = this.backend(slot);
+    const hit = exports.pin(file, block);
+    if (hit >= 0) return hit;
+    let result = exports.pinMapped(file, block);
+    if (result === ST_MISS) result = exports.install(this.victim(slot), file, block);
+    if (result < 0) throw result;
+    const buffer = result & BUFFER_MASK;
+    if ((result & NEED_READ) !== 0) {
+      this.fill(buffer);
+      exports.finishRead(buffer, 1);
+    }
+    return buffer;
+  }
+
+  /** A victim, dirty candidates written back on the way. */
+  victim(slot: number): number {
+    const exports = this.backend(slot);
+    for (;;) {
+      const candidate = exports.victim();
+      if (candidate < 0) throw candidate;
+      if ((candidate & NEED_WRITE) === 0) return candidate;
+      const buffer = candidate & BUFFER_MASK;
+      this.save(exports, buffer);
+      exports.finishWrite(buffer, 1);
+      const claimed = exports.claim(buffer);
+      if (claimed >= 0) return claimed;
+    }
+  }
+
+  /** Changes one byte of a pinned page under its exclusive lock. */
+  change(slot: number, buffer: number, at: number, value: number): void {
+    const exports = this.backend(slot);
+    for (const step of [
+      () => exports.lockExclusive(buffer),
+      () => exports.beginChange(buffer),
+      () => {
+        this.frame(buffer)[at] = value;
+        return ST_OK;
+      },
+      () => exports.endChange(buffer),
+      () => exports.unlock(buffer),
+    ]) {
+      const status = step();
+      if (status !== ST_OK) throw status;
+    }
+  }
+
+  /** Declares a slot's thread ended and gives back what it held. */
+  kill(slot: number): void {
+    const owner = this.backend(0);
+    if (owner.markDead(slot) === 0) throw new Error(`slot ${slot} is free`);
+    const status = owner.reap(slot);
+    if (status !== ST_OK) throw status;
+  }
+
+  /**
+   * What must hold when nobody is in the middle of anything: no owner, no hold word, no lock, and
+   * every mapped page in exactly one chain. Returns what does not.
+   */
+  residue(): string[] {
+    const owner = this.backend(0);
+    const found: string[] = [];
+    for (let buffer = 0; buffer < this.buffers; buffer += 1) {
+      const state = owner.stateOf(buffer);
+      if ((state & OWNER_MASK) !== 0)
+        found.push(`buffer ${buffer} is owned: ${state.toString(16)}`);
+      if (owner.holders(buffer) !== 0) found.push(`buffer ${buffer} is held`);
+      const mapped = (state & STATE_TAG_VALID) !== 0;
+      const inChains = this.#timesLinked(buffer);
+      if (inChains !== (mapped ? 1 : 0)) found.push(`buffer ${buffer} is in ${inChains} chains`);
+    }
+    for (const slot of this.slots) {
+      if (slot.pinnedBuffers() !== 0) found.push("a backend counts pins");
+    }
+    return found;
+  }
+
+  keyOf(buffer: number): string {
+    const owner = this.backend(0);
+    return `${owner.fileOf(buffer)}/${owner.blockOf(buffer) >>> 0}`;
+  }
+
+  /** In how many chains of the buffer table a buffer is found. */
+  #timesLinked(wanted: number): number {
+    const words = new Uint32Array(this.memory.buffer);
+    const at = (offset: number): number => words[offset / 4] ?? 0;
+    const [descriptors, heads, mask] = [at(64), at(68), at(72)];
+    let times = 0;
+    for (let head = 0; head <= mask; head += 1) {
+      let reference = at(heads + head * 4);
+      for (let steps = 0; reference !== 0; steps += 1) {
+        if (steps > this.buffers) throw new Error(`chain ${head} does not end`);
+        if (reference - 1 === wanted) times += 1;
+        reference = at(descriptors + (reference - 1) * 64 + 4);
+      }
+    }
+    return times;
+  }
+}
