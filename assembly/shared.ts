@@ -242,6 +242,11 @@ export function checkpointBegin(buffer: u32): i32 {
   return Checkpoint.begin(buffer);
 }
 
+/** Whether pages of a file are pinned: ST_OK, ST_BUSY, or ST_SELF by this backend. */
+export function pagesInUse(file: u32): i32 {
+  return Drop.inUse(file);
+}
+
 export function dropPages(file: u32, firstBlock: u32): i32 {
   return Drop.pages(file, firstBlock);
 }

@@ -6,7 +6,7 @@
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, DropRelationBuffers, InvalidateBuffer
 
-import { ST_BUSY, ST_NOT_PINNED, ST_OK, ST_SELF, STATE_TAG_VALID } from "../common/constants";
+import { ST_BUSY, ST_OK, ST_SELF, STATE_TAG_VALID } from "../common/constants";
 import { Hash } from "../common/hash";
 import { Region } from "../ipc/region";
 import { BufferDesc, State } from "./desc";
@@ -32,6 +32,18 @@ export class Drop {
     return result;
   }
 
+  /** Whether pages of `file` are held: ST_OK, ST_BUSY by another backend, ST_SELF by this one. */
+  static inUse(file: u32): i32 {
+    let result: i32 = ST_OK;
+    for (let buffer = Region.get().buffers; buffer-- > 0; ) {
+      const desc = BufferDesc.at(buffer);
+      if (desc.file != file || (desc.getState() & STATE_TAG_VALID) == 0) continue;
+      if (Hold.count(Hold.get(buffer)) != 0) return ST_SELF;
+      if (Hold.byOthers(buffer)) result = ST_BUSY;
+    }
+    return result;
+  }
+
   private static one(desc: BufferDesc, buffer: u32, file: u32, block: u32): i32 {
     if (Hold.count(Hold.get(buffer)) != 0) return ST_SELF;
     const hash = Hash.tag(file, block);
@@ -44,7 +56,7 @@ export class Drop {
     }
     partition.release();
     if (result == ST_OK && State.isMine(desc.getState())) desc.setState(0);
-    return result == ST_NOT_PINNED ? ST_BUSY : result;
+    return result;
   }
 
   /** Claims a mapped frame for good, whatever it holds; ST_BUSY if somebody uses it. */

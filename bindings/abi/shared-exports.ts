@@ -52,6 +52,7 @@ export interface SharedExports {
   checkpointCollect(): number;
   checkpointBuffer(index: number): number;
   checkpointBegin(buffer: number): number;
+  pagesInUse(file: number): number;
   dropPages(file: number, firstBlock: number): number;
   countExtends(blocks: number): void;
 

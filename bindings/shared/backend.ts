@@ -181,25 +181,24 @@ export class Backend {
   }
 
   /**
-   * Removes a relation with its pages and files. Nobody may be using it.
+   * Removes a relation with its pages and files. The caller sees to it that nobody uses it.
    *
-   * @throws {@link BufferError} 55006 if pages of it stay pinned
+   * @throws {@link PallocError} 55006 if pages of it are pinned; then nothing has changed
    */
   dropRelationSync(name: string): void {
-    const relation = this.#relations.forget(name);
     const { exports } = this.#attachment;
+    const { id } = this.openRelationSync(name);
     const deadline = performance.now() + DROP_TIMEOUT_MS;
-    let status = exports.dropPages(relation.id, 0);
-    while (status === ST_BUSY && performance.now() < deadline) {
-      status = exports.dropPages(relation.id, 0);
-    }
-    if (status !== ST_OK) {
-      throw new PallocError("55006", `relation "${name}" is being used`, {
-        detail: "Pages of it are pinned.",
-        hint: "Release every pin on a relation before dropping it.",
-      });
-    }
-    this.#storage.unlinkSync(relation.number, 0);
+    const busy = (call: () => number): boolean => {
+      const status = call();
+      if (status === ST_OK) return false;
+      if (status !== ST_BUSY || performance.now() > deadline) throw beingUsed(name);
+      return true;
+    };
+    while (busy(() => exports.pagesInUse(id)));
+    const { number } = this.#relations.forget(name);
+    while (busy(() => exports.dropPages(id, 0)));
+    this.#storage.unlinkSync(number, 0);
   }
 
   // ── Whole region ───────────────────────────────────────────────────────────────────────────────
@@ -276,6 +275,13 @@ interface BackendParts {
   readonly storage: StorageManager;
   readonly attachment: Attachment;
   readonly memory: ProcessMemory;
+}
+
+function beingUsed(name: string): PallocError {
+  return new PallocError("55006", `relation "${name}" is being used`, {
+    detail: "Pages of it are pinned.",
+    hint: "Release every pin on a relation before dropping it.",
+  });
 }
 
 // ── Attaching ────────────────────────────────────────────────────────────────────────────────────

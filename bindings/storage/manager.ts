@@ -8,14 +8,26 @@
  * Contract, run over every manager by test/storage/contract.ts:
  * - a block written is read back, by any manager opened from the same handle;
  * - blocks between the old and the new end of an extended fork read as zeroes;
- * - reading at or beyond the end throws, and never returns fewer bytes;
- * - `flushSync` returns only when what was written before survives what the medium promises;
+ * - reading or writing at or beyond the end throws, and never moves fewer bytes;
+ * - an extension that fails leaves whole blocks, none of the old ones changed;
+ * - `flushSync` covers what every thread wrote to the fork before the call, and returns only when
+ *   it survives what the medium promises; a flush that failed is not made good by another one;
  * - the control document is replaced whole or not at all;
- * - every failure is a {@link StorageError} that names what was touched.
+ * - every failure of the medium is a {@link StorageError} that names what was touched.
+ *
+ * What callers see to: one writer at a time for one block, and one thread at a time that creates,
+ * extends or removes a given fork. Different forks may be extended by different threads at once. The
+ * number of a removed relation is not given to a new one while another thread may still use it.
  *
  * PostgreSQL: src/include/storage/smgr.h, SMgrRelation; src/backend/storage/smgr/md.c
  */
 
+import {
+  BLOCK_BYTES,
+  FORK_INIT,
+  MAX_BLOCK_NUMBER,
+  MAX_RELATION_NUMBER,
+} from "../../assembly/common/constants.ts";
 import { type ErrorParts, PallocError } from "../abi/errors.ts";
 
 /** 0 main, 1 free-space map, 2 visibility map, 3 init. */
@@ -25,11 +37,11 @@ export type Fork = 0 | 1 | 2 | 3;
 export interface StorageHandle {
   /** Which manager made it: `"memory"`, `"node-fs"`, or a name of your own. */
   readonly kind: string;
-  /** Address of a module that exports `openStorage(handle)`, where threads can load it by themselves. */
+  /** Address of a module that exports `openStorage`, so that threads can load it by themselves. */
   readonly module?: string;
 }
 
-/** Opens storage from a handle; each thread does so once. */
+/** Opens storage from a handle; each thread does so once. A handle of another kind is a TypeError. */
 export type StorageOpener = (handle: StorageHandle) => StorageManager;
 
 /** What a manager promises. */
@@ -52,7 +64,7 @@ export interface StorageManager {
   unlinkSync(relation: number, fork: Fork): void;
   /** @returns length of the fork in blocks */
   blocksSync(relation: number, fork: Fork): number;
-  /** Makes the fork `blocks` blocks long; new ones are zero. It never shortens. */
+  /** Makes the fork `blocks` blocks long; new ones are zero. It never shortens. A full medium shows here. */
   extendSync(relation: number, fork: Fork, blocks: number): void;
   /** Reads one block into exactly 8,192 bytes. */
   readSync(relation: number, fork: Fork, block: number, into: Uint8Array): void;
@@ -66,7 +78,7 @@ export interface StorageManager {
   readControlSync(): Uint8Array | undefined;
   /** Replaces the control document, whole and durably. */
   writeControlSync(bytes: Uint8Array): void;
-  /** Gives back files and handles. Idempotent. */
+  /** Gives back this thread's files and handles. Idempotent; every later call throws. */
   closeSync(): void;
 }
 
@@ -79,4 +91,60 @@ export class StorageError extends PallocError {
     super(code, message, parts);
     this.target = target;
   }
+}
+
+/** A fork's name as PostgreSQL's files have it: the number, and `_fsm`, `_vm` or `_init`. */
+export function forkName(relation: number, fork: Fork): string {
+  return `${relation}${["", "_fsm", "_vm", "_init"][fork] ?? ""}`;
+}
+
+/** @throws RangeError unless these are the numbers of a fork; whatever passes can be part of a path */
+export function checkFork(relation: number, fork: Fork): void {
+  if (!Number.isInteger(relation) || relation < 0 || relation > MAX_RELATION_NUMBER) {
+    throw new RangeError(
+      `a relation is a number from 0 to ${MAX_RELATION_NUMBER}, not ${relation}`,
+    );
+  }
+  if (!Number.isInteger(fork) || fork < 0 || fork > FORK_INIT) {
+    throw new RangeError(`a fork is a number from 0 to ${FORK_INIT}, not ${fork}`);
+  }
+}
+
+/** @throws RangeError unless `block` can be a block's number and `page` holds exactly one block */
+export function checkBlock(block: number, page: Uint8Array): void {
+  if (block >>> 0 !== block || block > MAX_BLOCK_NUMBER) {
+    throw new RangeError(`a block is a number from 0 to ${MAX_BLOCK_NUMBER}, not ${block}`);
+  }
+  if (page.length !== BLOCK_BYTES) {
+    throw new RangeError(`a page has ${BLOCK_BYTES} bytes, not ${page.length}`);
+  }
+}
+
+/** @throws RangeError unless a fork can be `blocks` blocks long */
+export function checkLength(blocks: number): void {
+  if (!Number.isInteger(blocks) || blocks < 0 || blocks > MAX_BLOCK_NUMBER + 1) {
+    throw new RangeError(`a fork has 0 to ${MAX_BLOCK_NUMBER + 1} blocks, not ${blocks}`);
+  }
+}
+
+/** XX001: a read that met the end. @param got - bytes that were there */
+export function readPastEnd(
+  file: string,
+  target: string,
+  block: number,
+  got: number,
+): StorageError {
+  const message = `could not read blocks ${block}..${block} in file "${file}": read only ${got} of ${BLOCK_BYTES} bytes`;
+  return new StorageError("XX001", message, target);
+}
+
+/** XX000: a write outside the fork; forks grow by extension alone. */
+export function writePastEnd(
+  file: string,
+  target: string,
+  block: number,
+  blocks: number,
+): StorageError {
+  const message = `could not write blocks ${block}..${block} in file "${file}": the fork has ${blocks} blocks`;
+  return new StorageError("XX000", message, target, { hint: "Extend the fork first." });
 }

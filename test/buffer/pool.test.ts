@@ -3,9 +3,9 @@
 
 import { describe, expect, it } from "vitest";
 import {
-  BUFFER_MASK,
   IN_PROGRESS,
   NEED_READ,
+  NEED_WRITE,
   ST_BAD_BUFFER,
   ST_MISS,
   ST_NO_BUFFERS,
@@ -145,25 +145,31 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(region.backend(1).blockOf(kept)).toBe(0);
   });
 
-  it("a pin between the guard and the claim saves a page from eviction", () => {
-    const region = new RawRegion({ checked, buffers: 16 });
-    for (let block = 0; block < 16; block += 1) {
-      region.backend(1).unpin(region.pin(1, FILE, block));
-    }
-    const wanted = region.pin(2, FILE, 3);
-    region.change(2, wanted, 100, 1);
-    region.backend(2).unpin(wanted);
-    // The sweep finds it dirty and writes it back; meanwhile backend 2 pins it again.
-    let candidate = region.backend(1).victim();
-    while ((candidate & BUFFER_MASK) !== wanted) {
-      region.backend(1).claim(candidate & BUFFER_MASK);
-      candidate = region.backend(1).victim();
-    }
-    region.save(region.backend(1), wanted);
-    expect(region.backend(2).pin(FILE, 3)).toBe(wanted);
+  it.each([
+    ["held", (region: RawRegion) => void region.pin(2, FILE, 3)],
+    ["used", (region: RawRegion) => void region.backend(2).unpin(region.pin(2, FILE, 3))],
+  ] as const)("a candidate that is %s again before it is claimed is spared", (_how, use) => {
+    const { region, wanted } = candidateBeingWritten(checked);
+    use(region);
     region.backend(1).finishWrite(wanted, 1);
     expect(region.backend(1).claim(wanted)).toBe(ST_MISS);
     expect(region.backend(2).pin(FILE, 3)).toBe(wanted);
+  });
+
+  it("a candidate that is changed before it is claimed does not lose the change", () => {
+    const { region, wanted } = candidateBeingWritten(checked);
+    region.backend(1).finishWrite(wanted, 1);
+    region.pin(2, FILE, 3);
+    region.change(2, wanted, 100, 2);
+    region.backend(2).unpin(wanted);
+    expect(region.backend(1).claim(wanted)).toBe(ST_MISS);
+    for (let block = 100; block < 200; block += 1) {
+      region.backend(1).unpin(region.pin(1, FILE, block));
+    }
+    const again = region.pin(2, FILE, 3);
+    expect(region.frame(again)[100]).toBe(2);
+    region.backend(2).unpin(again);
+    expect(region.residue()).toEqual([]);
   });
 
   it("unpinning a buffer that is locked, never pinned, or no buffer, changes nothing", () => {
@@ -197,3 +203,24 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(region.residue()).toEqual([]);
   });
 });
+
+/** Backend 1 has guarded the dirty page 3 as its candidate and is writing it out. */
+function candidateBeingWritten(checked: boolean): { region: RawRegion; wanted: number } {
+  const region = new RawRegion({ checked });
+  for (let block = 0; block < 16; block += 1) {
+    region.backend(1).unpin(region.pin(1, FILE, block));
+  }
+  const wanted = region.pin(2, FILE, 3);
+  region.change(2, wanted, 100, 1);
+  region.backend(2).unpin(wanted);
+  let candidate = region.backend(1).victim();
+  for (let filler = 300; (candidate & NEED_WRITE) === 0; filler += 1) {
+    region.backend(1).install(candidate, FILE, filler);
+    region.backend(1).finishRead(candidate, 1);
+    region.backend(1).unpin(candidate);
+    candidate = region.backend(1).victim();
+  }
+  expect(candidate).toBe(wanted | NEED_WRITE);
+  region.save(region.backend(1), wanted);
+  return { region, wanted };
+}

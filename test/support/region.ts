@@ -13,6 +13,8 @@ import {
   OWNER_MASK,
   ST_MISS,
   ST_OK,
+  STATE_CLAIM,
+  STATE_IO,
   STATE_TAG_VALID,
 } from "../../assembly/common/constants.ts";
 import { compileSync, type HostFunctions, instantiate } from "../../bindings/abi/load.ts";
@@ -171,8 +173,9 @@ export class RawRegion {
     const found: string[] = [];
     for (let buffer = 0; buffer < this.buffers; buffer += 1) {
       const state = owner.stateOf(buffer);
-      if ((state & OWNER_MASK) !== 0)
-        found.push(`buffer ${buffer} is owned: ${state.toString(16)}`);
+      if ((state & (OWNER_MASK | STATE_CLAIM | STATE_IO)) !== 0) {
+        found.push(`buffer ${buffer} is in somebody's work: ${state.toString(16)}`);
+      }
       if (owner.holders(buffer) !== 0) found.push(`buffer ${buffer} is held`);
       const mapped = (state & STATE_TAG_VALID) !== 0;
       const inChains = this.#timesLinked(buffer);
