@@ -5,9 +5,9 @@
 // Each step keeps a digest of what it read; a step whose inputs have not changed is skipped, so
 // `npm start` costs nothing the second time.
 
-import { createHash } from "node:crypto";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -49,7 +49,10 @@ async function step(name, inputs, outputs, work) {
   const stamp = join(root, "dist", ".stamps", name);
   const digest = digestOf(inputs);
   const current =
-    !force && outputs.every((file) => existsSync(file)) && existsSync(stamp) && readFileSync(stamp, "utf8") === digest;
+    !force &&
+    outputs.every((file) => existsSync(file)) &&
+    existsSync(stamp) &&
+    readFileSync(stamp, "utf8") === digest;
   if (current) {
     say(`${name}: current`);
     return;
@@ -65,13 +68,16 @@ async function step(name, inputs, outputs, work) {
 async function compileWasm() {
   const { default: asc } = await import("assemblyscript/asc");
   for (const { target, entry } of modules) {
-    const { error, stderr } = await asc.main([entry, "--target", target, "--textFile", `dist/wasm/${target}.wat`], {
-      readFile: (name, base) => readIfThere(join(base, name)),
-      writeFile: (name, contents, base) => {
-        mkdirSync(join(base, name, ".."), { recursive: true });
-        writeFileSync(join(base, name), contents);
+    const { error, stderr } = await asc.main(
+      [entry, "--target", target, "--textFile", `dist/wasm/${target}.wat`],
+      {
+        readFile: (name, base) => readIfThere(join(base, name)),
+        writeFile: (name, contents, base) => {
+          mkdirSync(join(base, name, ".."), { recursive: true });
+          writeFileSync(join(base, name), contents);
+        },
       },
-    });
+    );
     if (error) fail(`asc ${target}`, `${stderr.toString()}${error.message}`);
   }
   embedWasm();
@@ -112,7 +118,9 @@ await step(
   [script, ...config, ...filesBelow(join(root, "assembly"), ".ts")],
   [
     ...modules.map(({ target }) => join(root, `dist/wasm/${target}.wasm`)),
-    ...modules.filter(({ embed }) => embed).map(({ target }) => join(root, `bindings/abi/embedded/${target}.ts`)),
+    ...modules
+      .filter(({ embed }) => embed)
+      .map(({ target }) => join(root, `bindings/abi/embedded/${target}.ts`)),
   ],
   compileWasm,
 );
@@ -122,7 +130,9 @@ await step(
     script,
     ...["tsconfig.json", "tsconfig.base.json", "package.json"].map((name) => join(root, name)),
     join(root, "assembly/common/constants.ts"),
-    ...["bindings", "examples", "bench", "test"].flatMap((folder) => filesBelow(join(root, folder), ".ts")),
+    ...["bindings", "examples", "bench", "test"].flatMap((folder) =>
+      filesBelow(join(root, folder), ".ts"),
+    ),
   ],
   [join(root, "dist/bindings/index.js"), join(root, "dist/examples/flights/main.js")],
   compileTypeScript,

@@ -20,6 +20,7 @@ import {
   STATE_CLAIM,
   STATE_DIRTY,
   STATE_TAG_VALID,
+  STATE_VALID,
   USAGE_MASK,
 } from "../common/constants";
 import { Hash } from "../common/hash";
@@ -81,7 +82,7 @@ export class Evict {
     if (taken) BufferTable.unlink(hash, buffer);
     partition.release();
     if (!taken) return ST_MISS;
-    Hold.counted(COUNTER_EVICTIONS);
+    if ((seen & STATE_VALID) != 0) Hold.counted(COUNTER_EVICTIONS);
     return buffer;
   }
 

@@ -9,6 +9,8 @@
  *   success. One shared word remembers it, and from then on every sync of every thread fails.
  * - Names made (files, segments) count up a shared word; a flush syncs the directory unless the
  *   count it saw has been synced already. A word too many costs a sync, never a name.
+ * - Names removed count up another: what was known of a fork before is looked at again, so that no
+ *   thread goes on in a file that another one has removed.
  *
  * PostgreSQL: src/backend/storage/file/fd.c, LruDelete, data_sync_elevel
  */
@@ -17,10 +19,11 @@ import { errorCode, type FileCalls, type FileName, fileError } from "./file-call
 import { StorageError } from "./manager.ts";
 
 /** Bytes of the words that all threads of one storage share. */
-export const SYNC_STATE_BYTES = 12;
+export const SYNC_STATE_BYTES = 16;
 const SYNC_FAILED = 0;
 const NAMES_MADE = 1;
 const NAMES_SYNCED = 2;
+const NAMES_REMOVED = 3;
 
 const CLOSED = -1;
 
@@ -88,6 +91,30 @@ export class Descriptors {
   /** To be called after a file was made, or found that a thread now gone may have made. */
   nameMade(): void {
     Atomics.add(this.#state, NAMES_MADE, 1);
+  }
+
+  /** How often names were removed, by whatever thread. */
+  get removals(): number {
+    return Atomics.load(this.#state, NAMES_REMOVED);
+  }
+
+  /** To be called after files were removed. */
+  nameRemoved(): void {
+    Atomics.add(this.#state, NAMES_REMOVED, 1);
+  }
+
+  /** Closes the file if it is open and no longer has a name. */
+  forgetRemoved(file: DataFile): void {
+    if (file.descriptor !== CLOSED && this.stat(file).nlink === 0) this.abandon(file);
+  }
+
+  /** Size of an open file, and its number of names. */
+  stat(file: DataFile): { readonly size: number; readonly nlink: number } {
+    try {
+      return this.#calls.fstatSync(file.descriptor);
+    } catch (cause) {
+      throw fileError(`could not stat file "${file.name}"`, file.path, cause);
+    }
   }
 
   #open(file: DataFile, flags: string, what: "open" | "create"): number {

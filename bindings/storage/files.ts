@@ -79,6 +79,8 @@ interface ForkFiles {
   readonly segments: DataFile[];
   /** How many segments, from the first, are known to be full. */
   full: number;
+  /** {@link Descriptors.removals} when the above was last known to hold. */
+  removals: number;
 }
 
 /** {@link StorageManager} over files, for one thread. */
@@ -111,16 +113,15 @@ export class FileStorage implements StorageManager {
   createSync(relation: number, fork: Fork): void {
     const files = this.#fork(relation, fork);
     const first = this.#segment(files, 0);
-    if (this.#look(first) !== undefined) {
+    if (this.#open.find(first) >= 0) {
       const cause = Object.assign(new Error("EEXIST"), { code: "EEXIST" });
       throw fileError(`could not create file "${first.name}"`, first.path, cause);
     }
     this.#open.create(first);
-    files.full = 0;
   }
 
   existsSync(relation: number, fork: Fork): boolean {
-    return this.#look(this.#segment(this.#fork(relation, fork), 0)) !== undefined;
+    return this.#open.find(this.#segment(this.#fork(relation, fork), 0)) >= 0;
   }
 
   /** Removes the last segment first, so that a crash leaves a shorter fork and never a gap. */
@@ -129,7 +130,7 @@ export class FileStorage implements StorageManager {
     let last = Math.max(files.segments.length - 1, this.#lastListed(files));
     while (this.#open.find(this.#segment(files, last + 1)) >= 0) last++;
     for (let n = last; n >= 0; n--) this.#remove(this.#segment(files, n));
-    this.#forks.delete(relation * 4 + fork);
+    this.#open.nameRemoved();
   }
 
   blocksSync(relation: number, fork: Fork): number {
@@ -257,15 +258,24 @@ export class FileStorage implements StorageManager {
 
   #fork(relation: number, fork: Fork): ForkFiles {
     const key = relation * 4 + fork;
-    if (fork >= 0 && fork <= 3) {
-      const known = this.#forks.get(key);
-      if (known !== undefined) return known;
+    const { removals } = this.#open;
+    const known = fork >= 0 && fork <= 3 ? this.#forks.get(key) : undefined;
+    if (known !== undefined) {
+      if (known.removals !== removals) this.#lookAgain(known, removals);
+      return known;
     }
     this.#requireOpen();
     checkFork(relation, fork);
-    const files = { name: `base/${forkName(relation, fork)}`, segments: [], full: 0 };
+    const files = { name: `base/${forkName(relation, fork)}`, segments: [], full: 0, removals };
     this.#forks.set(key, files);
     return files;
+  }
+
+  /** Something was removed since this fork was last used; it may be this fork. */
+  #lookAgain(files: ForkFiles, removals: number): void {
+    for (const file of files.segments) if (file !== undefined) this.#open.forgetRemoved(file);
+    files.full = 0;
+    files.removals = removals;
   }
 
   #segment(files: ForkFiles, n: number): DataFile {
@@ -278,26 +288,14 @@ export class FileStorage implements StorageManager {
     return file;
   }
 
-  /** What the system knows of the file its name leads to now; another thread may have removed it. */
-  #look(file: DataFile): { readonly size: number } | undefined {
-    if (this.#open.find(file) < 0) return undefined;
-    const seen = this.#stat(file);
-    if (seen.nlink > 0) return seen;
-    this.#open.abandon(file);
-    return this.#open.find(file) < 0 ? undefined : this.#stat(file);
-  }
-
-  #stat(file: DataFile): { readonly size: number; readonly nlink: number } {
-    try {
-      return this.#calls.fstatSync(file.descriptor);
-    } catch (cause) {
-      throw fileError(`could not stat file "${file.name}"`, file.path, cause);
-    }
+  /** Bytes of a segment, or undefined if there is no such file. */
+  #size(file: DataFile): number | undefined {
+    return this.#open.find(file) < 0 ? undefined : this.#open.stat(file).size;
   }
 
   /** Whole blocks of a segment, 0 if there is no such file. @throws if it is no file of pages */
   #segmentLength(file: DataFile): number {
-    const size = this.#look(file)?.size ?? 0;
+    const size = this.#size(file) ?? 0;
     const blocks = Math.floor(size / BLOCK_BYTES);
     if (blocks > this.#segmentBlocks) {
       const detail = `It should have at most ${this.#segmentBlocks} blocks.`;
@@ -306,7 +304,7 @@ export class FileStorage implements StorageManager {
     const tail = size - blocks * BLOCK_BYTES;
     if (tail > 0 && !this.#isZero(file, blocks * BLOCK_BYTES, tail)) {
       // Another thread may have finished the block, and filled it, since its size was asked for.
-      if (this.#look(file)?.size !== size) return this.#segmentLength(file);
+      if (this.#size(file) !== size) return this.#segmentLength(file);
       const detail = `These are ${blocks} blocks and ${tail} bytes; it should have a multiple of ${BLOCK_BYTES} bytes.`;
       throw damaged(file, `is truncated: it has ${size} bytes`, detail);
     }
@@ -327,7 +325,6 @@ export class FileStorage implements StorageManager {
   #length(files: ForkFiles): number {
     const size = this.#segmentBlocks;
     const first = this.#segment(files, 0);
-    if (files.full > 0 && this.#segmentLength(first) < size) files.full = 0;
     for (;;) {
       let blocks = this.#segmentLength(this.#segment(files, files.full));
       while (blocks === size) {

@@ -16,8 +16,8 @@
  * - every failure of the medium is a {@link StorageError} that names what was touched.
  *
  * What callers see to: one writer at a time for one block, and one thread at a time that creates,
- * extends or removes a given fork. Different forks may be extended by different threads at once. The
- * number of a removed relation is not given to a new one while another thread may still use it.
+ * extends or removes a given fork, none of the others using it meanwhile. Different forks may be
+ * extended by different threads at once.
  *
  * PostgreSQL: src/include/storage/smgr.h, SMgrRelation; src/backend/storage/smgr/md.c
  */

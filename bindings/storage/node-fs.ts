@@ -71,7 +71,7 @@ function prepare(handle: FilesHandle): void {
   const base = `${directory}/base`;
   let made: string | undefined;
   try {
-    made = fs.mkdirSync(base, { recursive: true });
+    made = makeDirectories(base);
   } catch (cause) {
     throw directoryError(`could not create directory "${base}"`, base, cause);
   }
@@ -89,6 +89,26 @@ function prepare(handle: FilesHandle): void {
     names.syncDirectory({ name: path, path });
     if (path === top || path === dirname(path)) return;
   }
+}
+
+/**
+ * Makes a directory and those above it that are missing. Node's own recursive form never returns
+ * where the system answers ENOENT below a directory that is there, as /proc does.
+ *
+ * @returns the topmost directory made, or undefined if all were there
+ */
+function makeDirectories(path: string): string | undefined {
+  const missing: string[] = [];
+  for (let at = path; !fs.existsSync(at) && at !== dirname(at); at = dirname(at)) missing.push(at);
+  for (const each of missing.toReversed()) {
+    try {
+      fs.mkdirSync(each);
+    } catch (error) {
+      // Another process may make the same directory at the same time.
+      if (errorCode(error) !== "EEXIST") throw error;
+    }
+  }
+  return missing.at(-1);
 }
 
 /** The system says "no such file" where it means that no directory can be made here. */

@@ -277,7 +277,7 @@ export function storageContract(subject: Subject): void {
   test("three managers of one storage agree with a model over a random history", () => {
     const storage = subject.make();
     const managers = [storage, subject.open(storage.handle), subject.open(storage.handle)];
-    randomHistory(managers, 20261123, 1500);
+    randomHistory(managers, 20261123, 600);
   });
 }
 

@@ -1,0 +1,118 @@
+/**
+ * What the main thread and the backends' worker threads say to each other. Everything here can be
+ * posted; errors travel as {@link ErrorReport}, because a structured clone drops their fields.
+ */
+
+import { PallocError, type SharedMemoryHandle } from "../../bindings/index.ts";
+import type { Holdings } from "./leaks.ts";
+import type { PartialResult, Plan } from "./query.ts";
+
+/** An error on its way between threads. */
+export interface ErrorReport {
+  readonly name: string;
+  readonly message: string;
+  /** SQLSTATE; missing when the error was not thrown on purpose. */
+  readonly code?: string;
+  readonly detail?: string;
+  readonly hint?: string;
+  /** The memory context of a limit or an allocation that failed. */
+  readonly context?: string;
+  readonly limitBytes?: number;
+  readonly usedBytes?: number;
+  readonly stack?: string;
+}
+
+/** `workerData` of load-worker.ts. */
+export interface LoadRequest {
+  readonly handle: SharedMemoryHandle;
+  /** Parquet file to read. */
+  readonly source: string;
+  /** Relation to have in the end. */
+  readonly relation: string;
+  /** Rows to load at most. */
+  readonly maxRows: number;
+}
+
+/** Where a load is. */
+export interface LoadProgress {
+  readonly phase: "rows" | "checkpoint";
+  readonly done: number;
+  readonly total: number;
+}
+
+/** What a load did. */
+export interface LoadOutcome {
+  /** False when the relation was there already. */
+  readonly loaded: boolean;
+  readonly blocks: number;
+  /** Rows loaded; 0 when the relation was there already. */
+  readonly rows: number;
+  /** Whether the rest of an interrupted load was found and dropped. */
+  readonly restarted: boolean;
+  readonly seconds: number;
+  readonly checkpointSeconds: number;
+  /** Buffers that were still dirty when the last row was in. */
+  readonly checkpointBuffers: number;
+}
+
+/** What load-worker.ts posts. */
+export type LoadMessage =
+  | { readonly kind: "progress"; readonly progress: LoadProgress }
+  | { readonly kind: "done"; readonly value: LoadOutcome }
+  | { readonly kind: "failed"; readonly error: ErrorReport };
+
+/** What the main thread posts to query-worker.ts. */
+export type QueryRequest =
+  | { readonly kind: "query"; readonly plan: Plan; readonly blocks: number }
+  | { readonly kind: "detach" };
+
+/** What a backend, or the leader, held before and after a query. */
+export interface BackendAudit {
+  readonly before: Holdings;
+  readonly after: Holdings;
+}
+
+/** A backend's answer to a query. */
+export interface BackendResult {
+  readonly partial: PartialResult;
+  readonly audit: BackendAudit;
+}
+
+/** What query-worker.ts posts. */
+export type QueryMessage =
+  | { readonly kind: "attached"; readonly blocks: number }
+  | { readonly kind: "contexts"; readonly text: string }
+  | { readonly kind: "done"; readonly value: BackendResult }
+  | { readonly kind: "cancelled"; readonly audit: BackendAudit }
+  | { readonly kind: "failed"; readonly error: ErrorReport; readonly audit?: BackendAudit };
+
+/** Takes an error apart for posting. */
+export function reportOf(error: unknown): ErrorReport {
+  if (!(error instanceof Error)) return { name: "Error", message: String(error) };
+  const { name, message } = error;
+  if (!(error instanceof PallocError)) {
+    return { name, message, ...(error.stack === undefined ? {} : { stack: error.stack }) };
+  }
+  const fields: Record<string, string | number> = {};
+  for (const field of ["detail", "hint", "context", "limitBytes", "usedBytes"]) {
+    const value: unknown = Reflect.get(error, field);
+    if (typeof value === "string" || typeof value === "number") fields[field] = value;
+  }
+  return { name, message, code: error.code, ...fields };
+}
+
+/** An error that another thread posted. */
+export class RemoteError extends PallocError {
+  /** The error as it was posted. */
+  readonly report: ErrorReport;
+
+  constructor(report: ErrorReport) {
+    const { code = "XX000", message, detail, hint } = report;
+    super(code, message, {
+      ...(detail === undefined ? {} : { detail }),
+      ...(hint === undefined ? {} : { hint }),
+    });
+    this.name = report.name;
+    this.report = report;
+  }
+}

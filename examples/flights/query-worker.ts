@@ -1,0 +1,93 @@
+/**
+ * A backend's thread: attaches, opens the table, answers queries until it is told to detach. Each
+ * query runs in a per-query context of its own, and is audited: what the backend holds afterwards
+ * must be what it held before.
+ */
+
+import { parentPort, workerData } from "node:worker_threads";
+import { Backend, type Relation, type SharedMemoryHandle } from "../../bindings/index.ts";
+import { type Holdings, holdingsOf } from "./leaks.ts";
+import { type QueryMessage, type QueryRequest, reportOf } from "./messages.ts";
+import { PartialQuery, type PartialResult, type Plan } from "./query.ts";
+import { ParallelScan, SCAN_SEGMENT } from "./scan.ts";
+
+/** `workerData` of this file. */
+export interface QueryWorkerData {
+  readonly handle: SharedMemoryHandle;
+  readonly relation: string;
+}
+
+function post(message: QueryMessage): void {
+  parentPort?.postMessage(message);
+}
+
+function execute(
+  backend: Backend,
+  relation: Relation,
+  plan: Plan,
+  scan: ParallelScan,
+): PartialResult {
+  const executor = backend.memory.top.createChild("ExecutorState");
+  let shown = false;
+  const showContexts = (): void => {
+    shown = true;
+    post({ kind: "contexts", text: backend.memory.statsText() });
+  };
+  try {
+    const partial = new PartialQuery(backend, executor, relation, plan).run(scan, (first) => {
+      if (!shown && first * 2 >= scan.blocks) showContexts();
+    });
+    if (!shown) showContexts();
+    return partial;
+  } catch (error) {
+    showContexts();
+    throw error;
+  } finally {
+    executor.delete();
+  }
+}
+
+/** Runs one query and posts its outcome; every path gives back what the query took. */
+function answer(
+  backend: Backend,
+  relation: Relation,
+  request: QueryRequest & { kind: "query" },
+): void {
+  const holdings = (): Holdings => holdingsOf(backend.memory, backend.buffers.pinnedBuffers());
+  const scan = new ParallelScan(backend.segment(SCAN_SEGMENT).words, request.blocks);
+  const before = holdings();
+  try {
+    const partial = execute(backend, relation, request.plan, scan);
+    const audit = { before, after: holdings() };
+    post(
+      scan.cancelled ? { kind: "cancelled", audit } : { kind: "done", value: { partial, audit } },
+    );
+  } catch (error) {
+    scan.cancel();
+    post({ kind: "failed", error: reportOf(error), audit: { before, after: holdings() } });
+  }
+}
+
+function openTable(backend: Backend, name: string): Relation {
+  try {
+    return backend.openRelationSync(name);
+  } catch (error) {
+    backend.detach();
+    throw error;
+  }
+}
+
+async function run({ handle, relation: name }: QueryWorkerData): Promise<void> {
+  const backend = await Backend.attach(handle);
+  const relation = openTable(backend, name);
+  parentPort?.on("message", (request: QueryRequest) => {
+    if (request.kind === "query") return answer(backend, relation, request);
+    backend.detach();
+    parentPort?.close();
+  });
+  post({ kind: "attached", blocks: relation.blocksSync() });
+}
+
+run(workerData as QueryWorkerData).catch((error: unknown) => {
+  post({ kind: "failed", error: reportOf(error) });
+});

@@ -1,0 +1,316 @@
+/**
+ * The report of a run: one plain object, as `--json` prints it, and the same as text of at most 100
+ * columns.
+ */
+
+import Table from "cli-table3";
+import type { Group } from "./aggregate.ts";
+import type { AuditReport, BackendReport, QueryOutcome, Refusal } from "./job.ts";
+import type { Holdings } from "./leaks.ts";
+import type { LoadOutcome } from "./messages.ts";
+import type { GroupColumn } from "./query.ts";
+
+/** One group, as the report shows it. */
+export interface ResultRow {
+  readonly key: string;
+  readonly count: number;
+  readonly averageDelay: number;
+  readonly maxDistance: number;
+}
+
+/** One query of the run. */
+export interface QueryReport {
+  readonly title: string;
+  readonly sql: string;
+  readonly workMem: string;
+  readonly seconds: number;
+  /** Rows scanned. */
+  readonly rows: number;
+  readonly groups: number;
+  /** All groups, largest first; only the first ten of a query with more than a thousand. */
+  readonly result: readonly ResultRow[];
+  readonly backends: readonly BackendReport[];
+  readonly refusal?: Refusal;
+  /** Number of an earlier query whose groups these are again. */
+  readonly repeats?: number;
+  readonly audits: readonly AuditReport[];
+}
+
+/** What the buffer pool did in one phase of the run. */
+export interface BufferUse {
+  readonly phase: string;
+  readonly hits: number;
+  readonly reads: number;
+  readonly writes: number;
+  readonly evictions: number;
+}
+
+/** Buffers of one usage count. */
+export interface UsageRow {
+  readonly usage_count: number;
+  readonly buffers: number;
+  readonly dirty: number;
+  readonly pinned: number;
+}
+
+/** A named part of shared memory; name null is what is not used. */
+export interface SharedMemoryPart {
+  readonly name: string | null;
+  readonly off: number | null;
+  readonly size: number;
+  readonly allocated_size: number;
+}
+
+/** Everything a run found out. */
+export interface Report {
+  readonly dataDirectory: string;
+  readonly relation: string;
+  readonly settings: {
+    readonly shared_buffers: string;
+    readonly work_mem: string;
+    readonly max_connections: number;
+    readonly workers: number;
+  };
+  readonly load: LoadOutcome;
+  readonly queries: readonly QueryReport[];
+  readonly buffers: readonly BufferUse[];
+  readonly usageCounts: readonly UsageRow[];
+  readonly sharedMemory: {
+    readonly parts: readonly SharedMemoryPart[];
+    readonly regionBytes: number;
+  };
+  /** What was left over after the queries; the run fails if there is any. */
+  readonly leaks: readonly string[];
+  readonly seconds: number;
+  /** Peak resident memory of the whole process. */
+  readonly peakResidentBytes: number;
+}
+
+const TOP_ROWS = 10;
+const MANY_GROUPS = 1000;
+const BLOCK_BYTES = 8192;
+const MEGABYTE = 1024 * 1024;
+const WIDTH = 100;
+
+/** Makes a query's part of the report. */
+export function queryReport(
+  query: Pick<QueryReport, "title" | "sql" | "workMem" | "repeats"> & {
+    readonly groupBy: GroupColumn;
+  },
+  outcome: QueryOutcome,
+): QueryReport {
+  const { groupBy, ...names } = query;
+  const { groups, refusal } = outcome;
+  const shown = groups.length > MANY_GROUPS ? groups.slice(0, TOP_ROWS) : groups;
+  return {
+    ...names,
+    seconds: outcome.seconds,
+    rows: outcome.rows,
+    groups: groups.length,
+    result: shown.map((group) => resultRow(group, groupBy)),
+    backends: outcome.backends,
+    audits: outcome.audits,
+    ...(refusal === undefined ? {} : { refusal }),
+  };
+}
+
+function resultRow({ key, count, delaySum, maxDistance }: Group, groupBy: GroupColumn): ResultRow {
+  return { key: keyText(key, groupBy), count, averageDelay: delaySum / count, maxDistance };
+}
+
+function keyText(key: Uint8Array, groupBy: GroupColumn): string {
+  if (groupBy === "origin") return new TextDecoder().decode(key);
+  const milliseconds = new Float64Array(key.slice().buffer)[0] ?? 0;
+  return new Date(milliseconds).toISOString();
+}
+
+/** The report as text. */
+export function reportText(report: Report): string {
+  const { queries } = report;
+  const sections = [
+    headText(report),
+    ...queries.map((query, index) => queryText(query, index + 1)),
+    buffersText(report),
+    sharedMemoryText(report),
+    leakText(report),
+    `Whole run ${seconds(report.seconds)}, peak resident memory ${megabytes(report.peakResidentBytes)}.`,
+  ];
+  return `${sections.join("\n\n")}\n`;
+}
+
+function headText({ load, settings, relation, dataDirectory }: Report): string {
+  const size = `${whole(load.blocks)} pages, ${megabytes(load.blocks * BLOCK_BYTES)}`;
+  const lines = [
+    `Table ${relation} (${size}) in ${dataDirectory}`,
+    `shared_buffers ${settings.shared_buffers}, work_mem ${settings.work_mem}, ` +
+      `max_connections ${settings.max_connections}, ${settings.workers} worker threads`,
+  ];
+  if (!load.loaded) return [...lines, "Loaded by an earlier run."].join("\n");
+  if (load.restarted) lines.push("An unfinished load was found and dropped; the load began again.");
+  lines.push(
+    `Loaded ${whole(load.rows)} rows in ${seconds(load.seconds)}; the checkpoint at the end wrote ` +
+      `${whole(load.checkpointBuffers)} buffers in ${seconds(load.checkpointSeconds)}.`,
+  );
+  return lines.join("\n");
+}
+
+function queryText(query: QueryReport, number: number): string {
+  const { refusal, repeats } = query;
+  const lines = [heading(`Query ${number}: ${query.title}`), query.sql];
+  if (refusal !== undefined) return [...lines, ...refusalText(refusal, query.workMem)].join("\n");
+  lines.push(
+    `${whole(query.rows)} rows, ${whole(query.groups)} groups, ${query.backends.length} backends, ` +
+      `work_mem ${query.workMem}, ${seconds(query.seconds)}`,
+  );
+  if (repeats === undefined) lines.push("", topText(query), "", ...contextsText(query.backends));
+  else lines.push(`The groups are those of query ${repeats}.`);
+  return lines.join("\n");
+}
+
+function topText(query: QueryReport): string {
+  const rows = query.result
+    .slice(0, TOP_ROWS)
+    .map(({ key, count, averageDelay, maxDistance }) => [
+      key,
+      whole(count),
+      averageDelay.toFixed(4),
+      whole(maxDistance),
+    ]);
+  const more = query.groups - rows.length;
+  const text = table(
+    [query.sql.split(/[ ,]/)[1] ?? "key", "count", "avg delay", "max distance"],
+    rows,
+  );
+  return more > 0 ? `${text}\n… and ${whole(more)} more` : text;
+}
+
+function refusalText({ by, error, contexts }: Refusal, workMem: string): string[] {
+  const { code, message, detail, hint } = error;
+  const text = [`Refused with work_mem ${workMem}: ERROR ${code}: ${message}.`, detail, hint];
+  const words = text.filter((part) => part !== undefined).join(" ");
+  return [...wrap(words), "", `Memory contexts of ${by} at that moment:`, ...indented(contexts)];
+}
+
+function contextsText(backends: readonly BackendReport[]): string[] {
+  return backends.flatMap(({ backend, rows, blocks, contexts }) => [
+    `Memory contexts of ${backend} half-way; it read ${whole(rows)} rows in ${whole(blocks)} pages:`,
+    ...indented(contexts),
+  ]);
+}
+
+function buffersText({ buffers, usageCounts }: Report): string {
+  const use = buffers.map(({ phase, hits, reads, writes, evictions }) => [
+    phase,
+    ...[hits, reads, writes, evictions].map(whole),
+  ]);
+  const most = Math.max(1, ...usageCounts.map((row) => row.buffers));
+  const usage = usageCounts.map((row) => [
+    `${row.usage_count}`,
+    ...[row.buffers, row.dirty, row.pinned].map(whole),
+    "█".repeat(Math.ceil((row.buffers / most) * 40)),
+  ]);
+  return [
+    heading("Buffer pool"),
+    table(["phase", "hits", "reads", "writes", "evictions"], use),
+    "",
+    table(["usage count", "buffers", "dirty", "pinned", ""], usage),
+  ].join("\n");
+}
+
+function sharedMemoryText({ sharedMemory: { parts, regionBytes } }: Report): string {
+  const rows = parts.map(({ name, off, allocated_size: size }) => [
+    name ?? "(not used)",
+    off === null ? "" : whole(off),
+    whole(size),
+  ]);
+  const sum = parts.reduce((total, part) => total + part.allocated_size, 0);
+  const verdict = sum === regionBytes ? "which is the region" : `but the region has ${regionBytes}`;
+  return [
+    heading("Shared memory"),
+    table(["part", "offset", "bytes"], rows),
+    `Sum ${whole(sum)} bytes (${megabytes(sum)}), ${verdict}.`,
+  ].join("\n");
+}
+
+function leakText({ queries, leaks }: Report): string {
+  const cell = (audit: AuditReport, what: keyof Holdings): string =>
+    `${whole(audit.before[what])} → ${whole(audit.after[what])}`;
+  const rows = queries.flatMap(({ audits }, index) =>
+    audits.map((audit) => [
+      `query ${index + 1}, ${audit.of}`,
+      cell(audit, "contexts"),
+      cell(audit, "usedBytes"),
+      cell(audit, "freeChunks"),
+      cell(audit, "pins"),
+    ]),
+  );
+  const verdict =
+    leaks.length === 0
+      ? ["No context, no chunk and no pin was left over after the queries."]
+      : leaks.map((leak) => `LEAK ${leak}`);
+  return [
+    heading("Leak check: before → after each query"),
+    table(["", "contexts", "used bytes", "free chunks", "pins"], rows),
+    ...verdict,
+  ].join("\n");
+}
+
+/** Aligned columns: the first to the left, numbers to the right, a last one without a head left. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const names = ["top", "bottom", "left", "right", "mid", "middle"] as const;
+  const joints = [
+    "top-mid",
+    "top-left",
+    "top-right",
+    "bottom-mid",
+    "bottom-left",
+    "bottom-right",
+  ] as const;
+  const sides = ["left-mid", "mid-mid", "right-mid"] as const;
+  const none = Object.fromEntries([...names, ...joints, ...sides].map((name) => [name, ""]));
+  const drawn = new Table({
+    head: [...head],
+    chars: none,
+    colAligns: head.map((name, index) => (index > 0 && name !== "" ? "right" : "left")),
+    style: { "padding-left": 0, "padding-right": 2, head: [], border: [] },
+  });
+  for (const row of rows) drawn.push([...row]);
+  return indented(drawn.toString())
+    .map((line) => line.trimEnd())
+    .join("\n");
+}
+
+function heading(text: string): string {
+  return `── ${text} ${"─".repeat(Math.max(0, WIDTH - text.length - 4))}`;
+}
+
+function indented(text: string): string[] {
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => `  ${line}`);
+}
+
+function wrap(text: string): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > WIDTH) {
+      lines.push(line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
+}
+
+function whole(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+function seconds(value: number): string {
+  return `${value.toFixed(2)} s`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / MEGABYTE).toFixed(1)} MB`;
+}

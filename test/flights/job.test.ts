@@ -1,0 +1,314 @@
+// The main job as a whole, over the built program and three million real flights: the parallel query
+// gives what plain JavaScript gives, a query that does not fit is refused and harms nothing, nothing
+// leaks, and whatever interrupts a load or damages a file, no wrong result is ever printed.
+
+import {
+  cpSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { FlightsJob, QueryPlan } from "../../examples/flights/job.ts";
+import type { Report } from "../../examples/flights/report.ts";
+import {
+  aggregatePlainly,
+  type Ended,
+  type Row,
+  run,
+  start,
+  temporaryDirectory,
+} from "./support.ts";
+
+const BLOCK_BYTES = 8192;
+const ALL = Number.POSITIVE_INFINITY;
+
+const temporary = temporaryDirectory();
+afterAll(temporary.remove);
+
+const full = join(temporary.path, "full");
+let first: Ended;
+let report: Report;
+
+beforeAll(async () => {
+  first = await run(["--data-dir", full, "--json"]);
+  expect(first.exitCode, first.stderr).toBe(0);
+  report = JSON.parse(first.stdout);
+});
+
+function byKey(rows: readonly Row[]): Map<string, Row> {
+  return new Map(rows.map((row) => [row.key, row]));
+}
+
+/** The one line of an error, without its beginning `palloc: `. */
+function lineOf({ exitCode, stdout, stderr }: Ended): string {
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+  expect(stderr).toMatch(/^palloc: [^\n]+\n$/);
+  return stderr.slice("palloc: ".length, -1);
+}
+
+describe("the first run", () => {
+  test("gives for each origin what plain JavaScript gives", async () => {
+    const [query] = report.queries;
+    expect(query?.rows).toBe(3_000_000);
+    const expected = await aggregatePlainly(ALL);
+    expect(expected.size).toBe(229);
+    expect(byKey(query?.result ?? [])).toEqual(expected);
+    const { count, averageDelay, maxDistance } = query?.result[0] ?? { averageDelay: 0 };
+    expect([count, averageDelay.toFixed(4), maxDistance]).toEqual([166_341, "9.2737", 4244]);
+  });
+
+  test("loads a table several times larger than the pool by writing dirty pages back", () => {
+    const [load] = report.buffers;
+    expect(report.load.blocks).toBeGreaterThan(4 * 2048);
+    expect(load?.evictions).toBeGreaterThan(3 * 2048);
+    expect(load?.writes).toBeGreaterThanOrEqual(3_000_000 / 291);
+  });
+
+  test("refuses the query that does not fit, and names the limit and the context", () => {
+    const refusal = report.queries[1]?.refusal;
+    expect(refusal?.error).toMatchObject({
+      code: "53400",
+      message: 'hash table of "group by date" exceeds its limit of 2,048 kB',
+      context: "HashAgg hashed tuples",
+      limitBytes: 2 * 1024 * 1024,
+    });
+    expect(refusal?.error.detail).toMatch(
+      /^The limit is work_mem \(1,024 kB\) times hash_mem_multiplier \(2\)\. /,
+    );
+    expect(refusal?.error.usedBytes).toBeGreaterThan(2 * 1024 * 1024);
+    expect(refusal?.contexts).toMatch(/^ {4}HashAgg hashed tuples: \d+ total in \d+ blocks;/m);
+  });
+
+  test("gives the same groups again after the refusal, and leaves nothing over", () => {
+    expect(report.queries[2]?.result).toEqual(report.queries[0]?.result);
+    expect(report.leaks).toEqual([]);
+    for (const { audits } of report.queries) {
+      expect(audits.map(({ of }) => of)).toEqual(["backend 1", "backend 2", "the leader"]);
+      for (const { before, after } of audits) expect(after).toEqual(before);
+    }
+  });
+
+  test("shows each backend's contexts while the query runs", () => {
+    for (const { contexts } of report.queries[0]?.backends ?? []) {
+      const names = contexts
+        .trimEnd()
+        .split("\n")
+        .map((line) => /^ *[\w ]+/.exec(line)?.[0]);
+      expect(names).toEqual([
+        "TopMemoryContext",
+        "  ExecutorState",
+        "    HashAgg hashed tuples",
+        "    HashAgg meta context",
+        "    ExprContext",
+        "  ErrorContext",
+        "Grand total",
+      ]);
+    }
+  });
+
+  test("accounts for every byte of shared memory and every buffer", () => {
+    const { parts, regionBytes } = report.sharedMemory;
+    expect(parts.reduce((sum, part) => sum + part.allocated_size, 0)).toBe(regionBytes);
+    expect(parts.map(({ name }) => name)).toContain("parallel scan");
+    expect(report.usageCounts.reduce((sum, row) => sum + row.buffers, 0)).toBe(2048);
+    expect(report.usageCounts.every(({ pinned }) => pinned === 0)).toBe(true);
+  });
+
+  // One row group decoded is about 100 MB of garbage collected heap, whatever the file's size; the
+  // collector lets two or three of them stand. All rows as objects would be 865 MB.
+  test("stays below 500 MB and well below 60 s", () => {
+    expect(report.peakResidentBytes).toBeLessThan(500_000_000);
+    expect(first.seconds).toBeLessThan(30);
+  });
+
+  test("shows progress on stderr", () => {
+    expect(first.stderr).toContain("Loading rows: 10 % of 3000000\n");
+    expect(first.stderr).toMatch(/Writing dirty buffers: 100 % of \d+\n$/);
+  });
+});
+
+describe("a later run", () => {
+  test("finds the table and prints a report of at most 100 columns in under 10 s", async () => {
+    const { exitCode, stdout, stderr, seconds } = await run(["--data-dir", full]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    expect(stdout).toContain("Loaded by an earlier run.");
+    expect(stdout).toMatch(/^ {2}ORD +166,341 +9\.2737 +4,244$/m);
+    expect(stdout).toContain("Refused with work_mem 1MB: ERROR 53400: hash table of");
+    expect(stdout).toContain("No context, no chunk and no pin was left over after the queries.");
+    expect(Math.max(...stdout.split("\n").map((line) => line.length))).toBeLessThanOrEqual(100);
+    expect(seconds).toBeLessThan(10);
+  });
+
+  test.each([
+    ["one backend", ["--workers", "1"]],
+    ["eight backends over the smallest pool", ["--workers", "8", "--shared-buffers", "128kB"]],
+    ["a pool that holds the whole table", ["--shared-buffers", "96MB"]],
+    ["the smallest work_mem", ["--work-mem", "64kB"]],
+  ])("gives the same with %s", async (_, args) => {
+    const { exitCode, stdout, stderr } = await run(["--data-dir", full, "--json", ...args]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    const { queries, leaks, buffers } = JSON.parse(stdout) as Report;
+    expect(queries[0]?.result).toEqual(report.queries[0]?.result);
+    expect(queries[1]?.refusal?.error.code).toBe("53400");
+    expect(leaks).toEqual([]);
+    if (args.includes("96MB")) expect(buffers[3]).toMatchObject({ hits: 10_368, reads: 0 });
+  });
+
+  test("answers the second query where it fits", async () => {
+    const { stdout } = await run(["--data-dir", full, "--rows", "20000", "--json"]);
+    const { queries, relation } = JSON.parse(stdout) as Report;
+    expect(relation).toBe("flights_20000");
+    expect(byKey(queries[0]?.result ?? [])).toEqual(await aggregatePlainly(20_000));
+    expect(queries[1]).not.toHaveProperty("refusal");
+    expect(queries[1]?.result[0]?.key).toMatch(/^2001-01-\d\dT\d\d:\d\d:00\.000Z$/);
+  });
+});
+
+describe("an interrupted load", () => {
+  const interruptions = [
+    ["Ctrl-C", "SIGINT", 130],
+    ["SIGTERM", "SIGTERM", 143],
+    ["kill -9", "SIGKILL", null],
+  ] as const;
+
+  test.each(interruptions)("by %s is begun again by the next run", async (_, signal, exitCode) => {
+    const directory = join(temporary.path, signal);
+    const args = ["--data-dir", directory, "--rows", "900000", "--json"];
+    const interrupted = start(args);
+    await interrupted.shown("Loading rows: 40 %");
+    interrupted.child.kill(signal);
+    const ended = await interrupted.ended;
+    expect(ended.exitCode).toBe(exitCode);
+    expect(ended.stdout).toBe("");
+    if (exitCode !== null) {
+      expect(ended.stderr).toMatch(
+        /\npalloc: interrupted while loading; [^\n]+ the next start loads again\n$/,
+      );
+    }
+    const next = await run(args);
+    expect(next.exitCode, next.stderr).toBe(0);
+    const { load, queries } = JSON.parse(next.stdout) as Report;
+    expect(load).toMatchObject({ loaded: true, restarted: true, rows: 900_000 });
+    expect(byKey(queries[0]?.result ?? [])).toEqual(await aggregatePlainly(900_000));
+  });
+});
+
+describe("a damaged data directory is refused in one line:", () => {
+  const rows = ["--rows", "20000"];
+  const sound = join(temporary.path, "sound");
+  let copies = 0;
+
+  beforeAll(async () => {
+    expect((await run(["--data-dir", sound, ...rows])).exitCode).toBe(0);
+  });
+
+  /** A copy of the small table's directory, and its one segment file. */
+  function copy(): { directory: string; segment: string } {
+    copies += 1;
+    const directory = join(temporary.path, `copy-${copies}`);
+    cpSync(sound, directory, { recursive: true });
+    const [file = ""] = readdirSync(join(directory, "base"));
+    return { directory, segment: join(directory, "base", file) };
+  }
+
+  async function refusal(directory: string): Promise<string> {
+    return lineOf(await run(["--data-dir", directory, ...rows]));
+  }
+
+  test("a page whose checksum does not match, with its relation and block", async () => {
+    const { directory, segment } = copy();
+    const bytes = readFileSync(segment);
+    bytes[5 * BLOCK_BYTES + 4000] = (bytes[5 * BLOCK_BYTES + 4000] ?? 0) ^ 1;
+    writeFileSync(segment, bytes);
+    const line = await refusal(directory);
+    expect(line).toMatch(
+      /^invalid page in block 5 of relation "flights_20000"\. page verification failed, calculated checksum \d+ but expected \d+$/,
+    );
+    expect(readFileSync(segment)).toEqual(bytes);
+  });
+
+  test.each([
+    ["truncated by a block", BLOCK_BYTES],
+    ["truncated within a block", 100],
+  ])("a segment file %s, with the relation", async (_, bytes) => {
+    const { directory, segment } = copy();
+    const length = statSync(segment).size - bytes;
+    truncateSync(segment, length);
+    expect(await refusal(directory)).toMatch(/"flights_20000".*128/);
+    expect(statSync(segment).size).toBe(length);
+  });
+
+  test("a missing segment file, with the relation", async () => {
+    const { directory, segment } = copy();
+    rmSync(segment);
+    expect(await refusal(directory)).toMatch(/"flights_20000" has no file/);
+  });
+
+  test("another format version, with the version", async () => {
+    const { directory } = copy();
+    const control = join(directory, "palloc.control");
+    const text = readFileSync(control, "utf8").replace('"version": 1', '"version": 99');
+    writeFileSync(control, text);
+    expect(await refusal(directory)).toMatch(/incompatible .* format version 99 /);
+    expect(readFileSync(control, "utf8")).toBe(text);
+  });
+
+  test("a control file that was written over", async () => {
+    const { directory } = copy();
+    writeFileSync(join(directory, "palloc.control"), "nonsense");
+    expect(await refusal(directory)).toMatch(/^control document is damaged: it is no JSON/);
+  });
+});
+
+describe("a backend whose thread ends while it scans", () => {
+  const built = new URL("../../dist/examples/flights/job.js", import.meta.url).href;
+  const plan: QueryPlan = {
+    groupBy: "origin",
+    limit: { workMemBytes: 4 * 1024 * 1024, hashMemMultiplier: 2 },
+  };
+
+  test("fails the query with a clear error, and the next query gives the right result", async () => {
+    const { FlightsJob: Job } = (await import(built)) as { FlightsJob: typeof FlightsJob };
+    const job = await Job.open({
+      dataDirectory: full,
+      sharedBuffers: "16MB",
+      workMem: "4MB",
+      workers: 2,
+      maxRows: ALL,
+    });
+    try {
+      const deaths: number[] = [];
+      job.shared.onBackendDeath(({ slot }) => deaths.push(slot));
+      await job.query(plan);
+      const [victim] = job.backends;
+      const query = job.query(plan);
+      // Posted half-way: the thread is in the middle of its scan.
+      victim?.worker.on("message", ({ kind }) => {
+        if (kind === "contexts") void victim.worker.terminate();
+      });
+      await expect(query).rejects.toMatchObject({
+        code: "55000",
+        message: "lost connection to parallel worker",
+        detail: expect.stringMatching(
+          /^The thread of backend 1 \(thread \d+\) ended with exit code 1\.$/,
+        ),
+      });
+      expect(deaths).toHaveLength(1);
+      expect(job.shared.backends()).toHaveLength(1);
+      expect(job.shared.usageCounts().every(({ pinned }) => pinned === 0)).toBe(true);
+
+      const outcome = await job.query(plan);
+      expect(outcome.rows).toBe(3_000_000);
+      expect(outcome.groups).toHaveLength(229);
+      expect(outcome.backends.map(({ backend }) => backend)).toEqual(["backend 2", "backend 3"]);
+      expect(await job.detach()).toEqual([]);
+    } finally {
+      await job.close();
+    }
+  });
+});

@@ -1,0 +1,35 @@
+// Process memories for tests, in both builds.
+
+import {
+  internals,
+  type ProcessInternals,
+  ProcessMemory,
+  type ProcessMemoryOptions,
+} from "../../bindings/process/memory.ts";
+
+/** Name and option of each build: every suite runs on both. */
+export const builds = [
+  ["release", false],
+  ["checked", true],
+] as const;
+
+/** A memory and its inside. */
+export interface OpenedMemory {
+  readonly memory: ProcessMemory;
+  readonly inside: ProcessInternals;
+}
+
+/** A memory with its two first contexts. */
+export function openMemory(checked: boolean, options: ProcessMemoryOptions = {}): OpenedMemory {
+  const memory = ProcessMemory.createSync({ ...options, checked });
+  return { memory, inside: internals(memory) };
+}
+
+/** A memory without any context. */
+export function openEmptyMemory(
+  checked: boolean,
+  options: ProcessMemoryOptions = {},
+): OpenedMemory {
+  const memory = ProcessMemory.createEmptySync({ ...options, checked });
+  return { memory, inside: internals(memory) };
+}
