@@ -1,9 +1,10 @@
 // Entry of process.wasm, the private memory of one backend: the functions it exports, nothing else.
 //
-// Addresses come in and go out as numbers. A context address is one this module gave out and has not
-// deleted; the callers' handles see to that, and 0 is refused everywhere. A chunk address may be
-// anything. Failure is 0, or a negative STATUS_ constant; nothing was changed then. Out of memory
-// and a size above the limit both give 0: the caller knows the size and can tell them apart.
+// Addresses come in and go out as numbers. A context address is one this module gave out and has
+// not deleted; the callers' handles see to that, and 0 is refused everywhere. A chunk address may
+// be anything. Failure is 0, or a negative STATUS_ constant; nothing was changed then. Out of
+// memory and a size above the limit both give 0: the caller knows the size and can tell them
+// apart.
 //
 // `alloc` and `free` are the hot ones: one crossing, and on the common path no call and no loop.
 //

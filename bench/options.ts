@@ -59,7 +59,7 @@ function read(args: readonly string[]): Values {
       },
     }).values;
   } catch (error) {
-    // Node explains at length how to pass such an argument nevertheless; the first sentence suffices.
+    // Node explains at length how to pass such an argument all the same; one sentence suffices.
     const [first = ""] = (error instanceof Error ? error.message : String(error)).split(/\. |\n/);
     throw new UsageError(`${first}; --help shows the options`);
   }

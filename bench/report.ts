@@ -35,7 +35,16 @@ export function verdict(result: RowResult, peer: string): "met" | "missed" | "" 
   return ratio <= target ? "met" : "missed";
 }
 
-const HEAD = ["row and work", "by", "time", "min – max", "spread", "ours / it", "target", ""];
+const HEAD = [
+  "row and work",
+  "by",
+  "time",
+  "min – max",
+  "spread",
+  "ours / it, middle half",
+  "target",
+  "",
+];
 const WORK_WIDTH = 36;
 
 /** The table: a line for ours, then one for every peer and every other form of ours. */
@@ -73,10 +82,29 @@ function timedLine(result: RowResult, name: string): string[] {
     digits(timing.median),
     `${digits(timing.min)} – ${digits(timing.max)}`,
     `${Math.round(timing.spread * 100)} %`,
-    ratio === undefined ? "" : ratio.toFixed(2),
+    ratio === undefined ? "" : `${ratio.toFixed(2)}, ${rangeText(result, name)}`,
     target === undefined ? "" : `≤ ${target}`,
     verdict(result, name),
   ];
+}
+
+function rangeText(result: RowResult, peer: string): string {
+  const [low, high] = result.ratioRanges[peer] ?? [Number.NaN, Number.NaN];
+  return `${low.toFixed(2)} – ${high.toFixed(2)}`;
+}
+
+/** One sentence for each target that lies within what the rounds gave: noise decides over it. */
+export function closeCalls(results: readonly RowResult[]): string[] {
+  return results.flatMap((result) =>
+    Object.keys(result.ratios).flatMap((peer) => {
+      const target = result.targets[peer];
+      const [low, high] = result.ratioRanges[peer] ?? [0, 0];
+      if (target === undefined || target < low || target > high) return [];
+      const ratio = (result.ratios[peer] ?? Number.NaN).toFixed(2);
+      const range = rangeText(result, peer);
+      return [`${result.id}: ratio ${ratio} to ${peer}, rounds ${range}, target ${target}.`];
+    }),
+  );
 }
 
 /** One sentence for each peer that is faster than we are, and for each target that was missed. */

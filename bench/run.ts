@@ -8,30 +8,34 @@ import { fork } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defaultEffort, type RowResult } from "./harness.ts";
+import { defaultEffort, type Rejected, type RowResult } from "./harness.ts";
 import { machineText, packageRoot, thisMachine, versions } from "./machine.ts";
 import { type BenchOptions, HELP, parseOptions, UsageError } from "./options.ts";
-import { losses, type Report, tableText } from "./report.ts";
+import { closeCalls, losses, type Report, tableText } from "./report.ts";
 import { rows } from "./rows.ts";
 import { selectRows } from "./select.ts";
 
 const DEFAULT_JSON = "bench/results/latest.json";
 
-/** Measures one row in a process of its own. */
-function measureApart(id: string, rounds: number): Promise<RowResult> {
+/** Runs measure.js in a process of its own and returns what it sends. */
+function apart<Outcome>(...task: readonly string[]): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const script = fileURLToPath(new URL("./measure.js", import.meta.url));
-    const child = fork(script, [id, String(rounds)]);
-    let result: RowResult | undefined;
+    const child = fork(fileURLToPath(new URL("./measure.js", import.meta.url)), [...task]);
+    let sent: { outcome: Outcome } | undefined;
     child.on("message", (message) => {
-      result = (message as { result: RowResult }).result;
+      sent = message as { outcome: Outcome };
     });
     child.on("error", reject);
     child.on("exit", (code) => {
-      if (result === undefined) reject(new Error(`row ${id} ended with code ${code} unmeasured`));
-      else resolve(result);
+      if (sent === undefined) reject(new Error(`${task.join(" ")} ended with code ${code}`));
+      else resolve(sent.outcome);
     });
   });
+}
+
+async function measure(id: string, rounds: number): Promise<RowResult> {
+  const rejected = await apart<Rejected[]>("check", id);
+  return apart<RowResult>("time", id, String(rounds), JSON.stringify(rejected));
 }
 
 async function measureAll(options: BenchOptions): Promise<RowResult[]> {
@@ -42,7 +46,7 @@ async function measureAll(options: BenchOptions): Promise<RowResult[]> {
   const results: RowResult[] = [];
   for (const { id } of chosen) {
     process.stderr.write(`measuring ${id} …\n`);
-    results.push(await measureApart(id, options.rounds));
+    results.push(await measure(id, options.rounds));
   }
   return results;
 }
@@ -55,6 +59,8 @@ function print(report: Report): void {
   console.log(`${date}, ${report.rounds} interleaved rounds; time is the median of the rounds`);
   const lost = losses(results);
   console.log(lost.length === 0 ? "\nNo case lost." : `\nWhere we lose:\n  ${lost.join("\n  ")}`);
+  const close = closeCalls(results);
+  if (close.length > 0) console.log(`\nToo close to call in this run:\n  ${close.join("\n  ")}`);
 }
 
 async function main(): Promise<void> {

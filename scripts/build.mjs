@@ -44,7 +44,9 @@ function digestOf(files) {
   return hash.digest("hex");
 }
 
-/** Runs `work` unless the files it reads are those of its last success and its outputs still stand. */
+/**
+ * Runs `work` unless the files it reads are those of its last success and its outputs still stand.
+ */
 async function step(name, inputs, outputs, work) {
   const stamp = join(root, "dist", ".stamps", name);
   const digest = digestOf(inputs);
@@ -87,7 +89,9 @@ function readIfThere(file) {
   return existsSync(file) ? readFileSync(file, "utf8") : null;
 }
 
-/** One TypeScript file a module, holding its bytes: bundlers, workers and test runners need no rule. */
+/**
+ * One TypeScript file a module, holding its bytes: bundlers, workers and test runners need no rule.
+ */
 function embedWasm() {
   const folder = join(root, "bindings/abi/embedded");
   mkdirSync(folder, { recursive: true });

@@ -4,8 +4,8 @@
 //   … the bytes change …
 //   slot.changing = 0   ← the commit: one store
 //
-// Whoever finds `changing` set in a dead backend's slot copies the shadow back before anything else.
-// One page at a time: a change of several pages is not atomic against a death.
+// Whoever finds `changing` set in a dead backend's slot copies the shadow back before anything
+// else. One page at a time: a change of several pages is not atomic against a death.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, MarkBufferDirty (its critical section restarts
 // the whole server instead, and replays the log)

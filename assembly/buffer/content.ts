@@ -6,12 +6,12 @@
 //               └──┴───────┴───────┴───────┴──────────────┘
 //
 // Exclusive is the owner word; share is the SHARE bit in a backend's own hold word. A share taker
-// stores its bit, then loads the owner word; an exclusive taker takes the owner word, then loads the
-// bits: at least one sees the other. WAITERS: somebody sleeps until the owner is gone. DRAIN: the
-// owner sleeps until the share holders are gone. Both sleep on the owner word.
+// stores its bit, then loads the owner word; an exclusive taker takes the owner word, then loads
+// the bits: at least one sees the other. WAITERS: somebody sleeps until the owner is gone. DRAIN:
+// the owner sleeps until the share holders are gone. Both sleep on the owner word.
 //
-// A share taker who backs off clears its bit and *then* looks for DRAIN: the owner may have begun to
-// sleep in between, and would sleep on if only the first look counted.
+// A share taker who backs off clears its bit and *then* looks for DRAIN: the owner may have begun
+// to sleep in between, and would sleep on if only the first look counted.
 //
 // Nothing here sleeps; a function that would have to registers the word and says so.
 //
@@ -155,7 +155,9 @@ export class ContentLock {
     return ST_OK;
   }
 
-  /** Sets `bit` while the word has an owner; returns the word then, without an owner if it is free. */
+  /**
+   * Sets `bit` while the word has an owner; returns the word then, without an owner if it is free.
+   */
   private static flag(word: usize, bit: u32): u32 {
     while (true) {
       const seen = Atomic.load(word);

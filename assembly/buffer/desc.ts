@@ -1,7 +1,7 @@
 // One descriptor per shared buffer; every backend sees the same array.
 //
-// `state` packs flags, usage and the number of the backend that claims the frame or does its I/O, so
-// that each step is one compare-and-swap. Pins are not here: they are hold words (hold.ts).
+// `state` packs flags, usage and the number of the backend that claims the frame or does its I/O,
+// so that each step is one compare-and-swap. Pins are not here: they are hold words (hold.ts).
 //
 //    31      24 23                13 12   10 9            0
 //   ┌──────────┬────────────────────┬───────┬──────────────┐

@@ -1,8 +1,8 @@
-// Forgetting the pages of a relation that goes away. The caller excludes its users; what may still be
-// met are guards of evicting backends and writes under way, which end by themselves.
+// Forgetting the pages of a relation that goes away. The caller excludes its users; what may still
+// be met are guards of evicting backends and writes under way, which end by themselves.
 //
-// Scans all descriptors, taking tags as hints, and decides each under its partition lock. Dirty pages
-// are discarded.
+// Scans all descriptors, taking tags as hints, and decides each under its partition lock. Dirty
+// pages are discarded.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, DropRelationBuffers, InvalidateBuffer
 

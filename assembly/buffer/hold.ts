@@ -5,9 +5,9 @@
 //                                  │ SHARE │ pins of this backend│
 //                                  └───────┴─────────────────────┘
 //
-// A word is written by its own backend alone and read by all, so nothing is ever counted by several:
-// giving back what a dead backend held is clearing its column. A column begins with the backend's
-// counters, which nobody else writes either.
+// A word is written by its own backend alone and read by all, so nothing is ever counted by
+// several: giving back what a dead backend held is clearing its column. A column begins with the
+// backend's counters, which nobody else writes either.
 //
 // The handshake: a holder stores its hold word, then loads the state; whoever wants the frame to
 // itself sets CLAIM (or takes the owner word), then loads the hold words. At least one sees the

@@ -1,6 +1,7 @@
 // Input and output of one frame. Wasm never calls storage: a function here says "write this" or
-// "read into that frame", TypeScript does it while only the state word names this backend, and calls
-// the finishing function, also on error. So no exception of a file system unwinds through a held word.
+// "read into that frame", TypeScript does it while only the state word names this backend, and
+// calls the finishing function, also on error. So no exception of a file system unwinds through a
+// held word.
 //
 //   write   pin · share lock · DIRTY → IO|WRITING|me · copy to the write page · checksum there
 //           … storage writes the write page … · DIRTY off unless changed since · IO off · unlock
@@ -94,7 +95,9 @@ export class BufferIo {
     BufferIo.wake(desc, desc.changeState(clear, set));
   }
 
-  /** Ends the I/O of a dead backend: a read is taken over by the next reader, a write is repeated. */
+  /**
+   * Ends the I/O of a dead backend: a read is taken over by the next reader, a write is repeated.
+   */
   static abandon(buffer: u32): void {
     const desc = BufferDesc.at(buffer);
     const wasWriting = (desc.getState() & STATE_WRITING) != 0;

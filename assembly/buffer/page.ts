@@ -22,6 +22,8 @@ import {
 import { Region } from "../ipc/region";
 
 const ROW_BYTES: usize = 128;
+/** Four of the 32 words of a row. */
+const VECTOR_BYTES: usize = 16;
 const CHECKSUM_MODULUS: u32 = 65535;
 const WORD_BYTES: usize = 8;
 const MAXALIGN_MASK: u32 = 7;
@@ -86,13 +88,13 @@ export class Page {
     let h = i32x4(0x9fbf8c76, 0x15ca20be, 0xf2ca9fd3, 0x959bd756);
     for (let row = page; row < page + BLOCK_BYTES; row += ROW_BYTES) {
       a = Page.round(a, v128.load(row));
-      b = Page.round(b, v128.load(row, 16));
-      c = Page.round(c, v128.load(row, 32));
-      d = Page.round(d, v128.load(row, 48));
-      e = Page.round(e, v128.load(row, 64));
-      f = Page.round(f, v128.load(row, 80));
-      g = Page.round(g, v128.load(row, 96));
-      h = Page.round(h, v128.load(row, 112));
+      b = Page.round(b, v128.load(row, VECTOR_BYTES));
+      c = Page.round(c, v128.load(row, 2 * VECTOR_BYTES));
+      d = Page.round(d, v128.load(row, 3 * VECTOR_BYTES));
+      e = Page.round(e, v128.load(row, 4 * VECTOR_BYTES));
+      f = Page.round(f, v128.load(row, 5 * VECTOR_BYTES));
+      g = Page.round(g, v128.load(row, 6 * VECTOR_BYTES));
+      h = Page.round(h, v128.load(row, 7 * VECTOR_BYTES));
     }
     const left = v128.xor(v128.xor(Page.end(a), Page.end(b)), v128.xor(Page.end(c), Page.end(d)));
     const right = v128.xor(v128.xor(Page.end(e), Page.end(f)), v128.xor(Page.end(g), Page.end(h)));

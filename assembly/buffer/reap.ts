@@ -1,14 +1,15 @@
-// Giving back what a backend held: one that leaves, or one that is dead. For the dead this is run by
-// the owner of the region, once it has proof that the thread has stopped: nothing of the dead one
-// can touch memory any more.
+// Giving back what a backend held: one that leaves, or one that is dead. For the dead this is run
+// by the owner of the region, once it has proof that the thread has stopped: nothing of the dead
+// one can touch memory any more.
 //
-//   undo the page change it was in · take over the partition locks of the dead · put right every frame
-//   it had CLAIM or IO on · clear its content locks and named locks · clear its column of hold words
-//   · give back the partition locks · wake every sleeper · free the slot
+//   undo the page change it was in · take over the partition locks of the dead
+//   · put right every frame it had CLAIM or IO on · clear its content locks and named locks
+//   · clear its column of hold words · give back the partition locks · wake every sleeper
+//   · free the slot
 //
-// Every step is found from the words themselves, and each may be repeated: when a live backend holds
-// a partition lock for longer than a bounded number of tries, this stops with ST_BUSY and is begun
-// again later. Waking every sleeper pays all the wake-ups that the dead one owed.
+// Every step is found from the words themselves, and each may be repeated: when a live backend
+// holds a partition lock for longer than a bounded number of tries, this stops with ST_BUSY and is
+// begun again later. Waking every sleeper pays all the wake-ups that the dead one owed.
 //
 // PostgreSQL: none for the dead. A server restarts everybody when a backend dies (postmaster.c,
 // HandleChildCrash). For the leaving: src/backend/storage/buffer/bufmgr.c, AtProcExit_Buffers

@@ -4,11 +4,11 @@
 //
 // An array of heads, twice as many as buffers; chains run through the descriptors. There is nothing
 // to allocate and nothing to run out of, and an entry never moves. One partition lock guards the
-// heads that share their low seven bits. Every chain is finite and ends in 0 at every instant: a link
-// is one store, an unlink is one store.
+// heads that share their low seven bits. Every chain is finite and ends in 0 at every instant: a
+// link is one store, an unlink is one store.
 //
-// Readers on the hit path walk without a lock. Changes may lead them astray; they may miss, or meet a
-// wrong tag, and neither matters (pool.ts).
+// Readers on the hit path walk without a lock. Changes may lead them astray; they may miss, or meet
+// a wrong tag, and neither matters (pool.ts).
 //
 // PostgreSQL: src/backend/storage/buffer/buf_table.c, BufTableLookup (a shared dynahash there)
 

@@ -1,8 +1,8 @@
 // What a checked build does when something that can never be false is false.
 //
 // Use: `if (CHECKING) invariant(condition, CODE);` always behind the guard, so that release builds
-// carry neither the call nor the loads that feed it. The code is a PANIC_ constant; TypeScript turns
-// it into a CorruptionError, which nobody in this library catches.
+// carry neither the call nor the loads that feed it. The code is a PANIC_ constant; TypeScript
+// turns it into a CorruptionError, which nobody in this library catches.
 
 import { panic } from "./host";
 

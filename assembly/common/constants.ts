@@ -1,8 +1,8 @@
 // Every size, shift, limit and code that both sides of the wasm boundary must agree on.
 //
-// Read by assembly/, by bindings/ and by the twin in test/; hence bare literals only: no imports, no
-// expressions, no types that only one of the compilers knows. Constants used by one file alone stay
-// in that file.
+// Read by assembly/, by bindings/ and by the twin in test/; hence bare literals only: no imports,
+// no expressions, no types that only one of the compilers knows. Constants used by one file alone
+// stay in that file.
 
 // ── Both memories ────────────────────────────────────────────────────────────────────────────────
 
@@ -28,7 +28,9 @@ export const ALLOC_ZERO = 4;
 
 /** The header before every chunk, except in Bump contexts. */
 export const CHUNK_HEADER_BYTES = 8;
-/** Owner kinds in the low four bits of a chunk header; 0, 1, 2 and 8 to 15 are invalid on purpose. */
+/**
+ * Owner kinds in the low four bits of a chunk header; 0, 1, 2 and 8 to 15 are invalid on purpose.
+ */
 export const KIND_ASET = 3;
 export const KIND_GENERATION = 4;
 export const KIND_SLAB = 5;
@@ -56,7 +58,9 @@ export const ASET_SMALL_MAX_BYTES = 8192; // 8 kB
 
 // ── Process memory: map of the memory ────────────────────────────────────────────────────────────
 
-/** Header page of a process memory; blocks follow. Its first bytes are never written: null is zero. */
+/**
+ * Header page of a process memory; blocks follow. Its first bytes are never written: null is zero.
+ */
 export const PROCESS_HEADER_BYTES = 4096; // 4 kB
 /** Where the header's words begin. */
 export const PROCESS_HEADER_ADDRESS = 64;

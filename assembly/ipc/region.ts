@@ -3,9 +3,9 @@
 // `requests` change. Addresses sit together in the second and third cache line, because every hit
 // needs three of them.
 //
-//   0 magic · version · bytes · buffers                 16 backends · index entries · status · requests
-//  64 descriptors · heads · head mask · holds           80 column bytes · partitions · slots · slot pages
-//  96 blocks · strategy · locks · departed             112 checkpoint · checksums
+//   0 magic · version · bytes · buffers          16 backends · index entries · status · requests
+//  64 descriptors · heads · head mask · holds    80 column bytes · partitions · slots · slot pages
+//  96 blocks · strategy · locks · departed      112 checkpoint · checksums
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 

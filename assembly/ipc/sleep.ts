@@ -1,11 +1,12 @@
 // Sleeping, in two halves, so that a thread that must not block can await the same word.
 //
-//   prepare(word, value)   registers the word in the slot, where whoever repairs or shuts down finds it
-//   sleep(nanoseconds)     looks at the region's status, then sleeps while the word has that value
+//   prepare(word, value)   registers the word in the slot, where repair and shutdown find it
+//   now(milliseconds)      looks at the region's status, then sleeps while the word has that value
 //
-// The caller has set a flag in the word before, so that its holder knows that somebody must be woken;
-// `value` is the word with the flag. Every return is a reason to look again and never a result.
-// No sleep is for ever: after at most a second the sleeper looks whether the region still runs.
+// The caller has set a flag in the word before, so that its holder knows that somebody must be
+// woken; `value` is the word with the flag. Every return is a reason to look again and never a
+// result. No sleep is for ever: after at most a second the sleeper looks whether the region still
+// runs.
 //
 // PostgreSQL: src/backend/storage/ipc/latch.c, WaitLatch (the role; the wait is on the word itself)
 

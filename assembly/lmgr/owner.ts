@@ -9,7 +9,7 @@
 // The word itself is the record of who holds it, so that a dead owner's lock is given back by
 // putting 0 in its place. Two uses:
 //
-// * a partition lock guards a few stores. Its holder never waits for anything, and nobody holds two.
+// * a partition lock guards a few stores. Its holder waits for nothing, and nobody holds two.
 //   `acquire` spins, then sleeps where the thread may; it fails only when the region has ended or,
 //   on a thread that may not sleep, after a bounded number of tries.
 // * a named lock may be held across I/O. `tryAcquire` fails at once after registering the word, and
@@ -73,7 +73,9 @@ export class OwnerLock {
     Sleep.now(LOOK_AGAIN_MS);
   }
 
-  /** Takes the lock or registers it as what to sleep on: ST_OK, ST_WAIT, ST_ALREADY_LOCKED, ST_GONE. */
+  /**
+   * Takes the lock or registers it as what to sleep on: ST_OK, ST_WAIT, ST_ALREADY_LOCKED, ST_GONE.
+   */
   tryAcquire(): i32 {
     while (true) {
       if (!Region.get().isRunning()) return ST_GONE;

@@ -5,8 +5,8 @@
 // carved into free chunks. Nothing is split, merged or searched, so the common path is straight.
 // Requests above the chunk limit get a dedicated block, placed second in the list so that the head
 // keeps its room; only those go back to the block provider when freed. Reset gives back every block
-// but the keeper, which lies behind the context header in one piece with it. Deleted contexts of the
-// two usual sizes are kept for the next creation.
+// but the keeper, which lies behind the context header in one piece with it. Deleted contexts of
+// the two usual sizes are kept for the next creation.
 //
 // Do not reorder: the class limit of a recycled context is that of its first life, sizes double
 // before the block is asked for, and a dedicated chunk stays dedicated. The golden traces hold all
@@ -398,7 +398,9 @@ export function reallocAset(block: AllocBlock, header: ChunkHeader, bytes: u32, 
   return moved;
 }
 
-/** What a move copies: all the chunk holds; in checked builds what was asked for, slack left out. */
+/**
+ * What a move copies: all the chunk holds; in checked builds what was asked for, slack left out.
+ */
 function keptBytes(chunk: usize, capacity: u32): u32 {
   if (CHECKING) return Shadow.requested(chunk);
   return capacity;

@@ -242,7 +242,9 @@ function take(size: u32): Area | null {
   return area;
 }
 
-/** Marks `area`, which is in no tree and spans `span` bytes, as taken to `size`; the rest is freed. */
+/**
+ * Marks `area`, which is in no tree and spans `span` bytes, as taken to `size`; the rest is freed.
+ */
 function settle(area: Area, span: u32, size: u32): void {
   const rest = span - size;
   if (rest < <u32>AREA_MIN_BYTES) {
@@ -274,8 +276,8 @@ function release(area: Area): void {
 }
 
 /**
- * Finds the place for a block that needs another size. The topmost one moves down if it can, so that
- * the footprint stays small; any other stays where it is if it can.
+ * Finds the place for a block that needs another size. The topmost one moves down if it can, so
+ * that the footprint stays small; any other stays where it is if it can.
  */
 function refit(block: usize, oldBytes: u32, size: u32): usize {
   const area = Area.of(block);

@@ -2,11 +2,11 @@
 //
 // Every context has one parent, or none, and any number of children, the newest first. Deleting or
 // resetting one first deletes everything below it, the deepest first; nothing here recurses, so a
-// tree may be as deep as memory allows. What differs between kinds is decided by comparing the kind:
-// general contexts come first, everything else is the branch.
+// tree may be as deep as memory allows. What differs between kinds is decided by comparing the
+// kind: general contexts come first, everything else is the branch.
 //
-// A context made from JavaScript has a handle number there, where its name lives; `name` and `ident`
-// point to NUL-terminated text only for contexts that a wasm program makes for itself.
+// A context made from JavaScript has a handle number there, where its name lives; `name` and
+// `ident` point to NUL-terminated text only for contexts that a wasm program makes for itself.
 //
 //       ┌──────┬───────┬───────┬────────┬────────┬───────┬──────────┬──────┬──────┬───────┬───────┐
 //       │ kind │ reset │ bytes │ handle │ parent │ child │ previous │ next │ name │ ident │ calls │

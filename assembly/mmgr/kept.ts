@@ -1,10 +1,10 @@
 // Deleted general contexts that wait for reuse, so that creating one of a usual size is a pop.
 //
-// Two lists, for contexts that begin with 8 kB and with 1 kB, whatever their largest block: PostgreSQL
-// does not look at it, and so a recycled context may keep the class limit of another. Header and
-// keeper of a waiting context stay taken and appear in no statistics; its kind is 0 and its keeper
-// unsigned, so that neither it nor its old chunks are taken for living ones. A list that is full is
-// emptied as a whole before the next one joins.
+// Two lists, for contexts that begin with 8 kB and with 1 kB, whatever their largest block:
+// PostgreSQL does not look at it, and so a recycled context may keep the class limit of another.
+// Header and keeper of a waiting context stay taken and appear in no statistics; its kind is 0 and
+// its keeper unsigned, so that neither it nor its old chunks are taken for living ones. A list
+// that is full is emptied as a whole before the next one joins.
 //
 // PostgreSQL: src/backend/utils/mmgr/aset.c, AllocSetFreeList, context_freelists
 

@@ -13,7 +13,8 @@
 //
 // Nothing here is reached in a release build: every call stands behind `if (CHECKING)`.
 //
-// PostgreSQL: src/backend/utils/mmgr/mcxt.c and aset.c under MEMORY_CONTEXT_CHECKING, by other means
+// PostgreSQL: src/backend/utils/mmgr/mcxt.c and aset.c under MEMORY_CONTEXT_CHECKING, by other
+// means
 
 import { Align } from "../common/align";
 import { invariant } from "../common/check";

@@ -40,7 +40,9 @@ export function compileSync(name: ModuleName, checked: boolean): WasmModule {
   return module;
 }
 
-/** As {@link compileSync}, off the calling thread: browsers refuse large synchronous compilations. */
+/**
+ * As {@link compileSync}, off the calling thread: browsers refuse large synchronous compilations.
+ */
 export async function compile(name: ModuleName, checked: boolean): Promise<WasmModule> {
   const build = checked ? "checked" : "release";
   const key = `${name}-${build}`;

@@ -1,7 +1,7 @@
 /**
- * Typed arrays over a whole wasm memory. A private memory that grows empties every view of it; these
- * are made anew when that has happened, so ask for them again after a call that may allocate. In a
- * memory reserved in full, the default, they last as long as the memory.
+ * Typed arrays over a whole wasm memory. A private memory that grows empties every view of it;
+ * these are made anew when that has happened, so ask for them again after a call that may
+ * allocate. In a memory reserved in full, the default, they last as long as the memory.
  */
 
 import type { WasmMemory } from "./wasm-types.ts";

@@ -1,9 +1,10 @@
 /**
  * A memory context: a region whose chunks die together.
  *
- * Thin: each method checks its arguments, makes one call into wasm and wraps the answer. The handles
- * mirror the tree that lives in wasm, so that deleting or resetting a context closes the handles of
- * everything below it; a closed handle has address 0, which wasm refuses like any other non-context.
+ * Thin: each method checks its arguments, makes one call into wasm and wraps the answer. The
+ * handles mirror the tree that lives in wasm, so that deleting or resetting a context closes the
+ * handles of everything below it; a closed handle has address 0, which wasm refuses like any other
+ * non-context.
  */
 
 import {
@@ -18,6 +19,9 @@ import { type ChunkPtr, type ContextPtr, ptr } from "../abi/pointers.ts";
 import type { ContextStatistics, ProcessCore } from "./core.ts";
 import type { ProcessMemory } from "./memory.ts";
 import { ALLOCSET_DEFAULT_SIZES, type ContextSizes, resolveSizes } from "./sizes.ts";
+
+/** Flags of {@link MemoryContext.allocExtended}. */
+export { ALLOC_HUGE, ALLOC_NO_OOM, ALLOC_ZERO };
 
 /** Sum of all ALLOC_ flags. */
 const ALL_FLAGS = ALLOC_HUGE | ALLOC_NO_OOM | ALLOC_ZERO;
@@ -151,7 +155,8 @@ export class MemoryContext {
   }
 
   /**
-   * Allocates in this context. The bytes are not cleared. Constant time unless a new block is needed.
+   * Allocates in this context. The bytes are not cleared. Constant time unless a new block is
+   * needed.
    *
    * @param bytes - 0 to 1 GB - 1; 0 gives a chunk that may be freed and resized
    * @returns address, a multiple of 8
@@ -182,8 +187,8 @@ export class MemoryContext {
   }
 
   /**
-   * Allocates as flags ask: `ALLOC_HUGE` raises the limit to 2 GB - 1, `ALLOC_NO_OOM` returns 0 where
-   * memory is exhausted, `ALLOC_ZERO` clears the bytes.
+   * Allocates as flags ask: `ALLOC_HUGE` raises the limit to 2 GB - 1, `ALLOC_NO_OOM` returns 0
+   * where memory is exhausted, `ALLOC_ZERO` clears the bytes.
    *
    * @throws as {@link MemoryContext.alloc}; a size above the limit is an error with every flag
    */

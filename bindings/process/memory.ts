@@ -31,8 +31,8 @@ import { type StatsTextLimits, statsText } from "./stats-text.ts";
 export interface ProcessMemoryOptions {
   /**
    * Most the memory may become: bytes, or text such as `"64MB"`. Default 64 MB; 64 kB to 4 GB (a
-   * checked memory: to 2.66 GB), rounded down to whole 64 kB. Address space is reserved at once; what
-   * is never touched costs no memory.
+   * checked memory: to 2.66 GB), rounded down to whole 64 kB. Address space is reserved at once;
+   * what is never touched costs no memory.
    */
   readonly maxMemory?: string | number;
   /**
@@ -181,7 +181,8 @@ export class ProcessMemory {
    * Frees a chunk, whatever context it is in. Constant time; memory goes back to its context, and
    * for a chunk above the context's limit to all.
    *
-   * @throws {@link InvalidPointerError} for what is no chunk of this memory; nothing is changed then
+   * @throws {@link InvalidPointerError} for what is no chunk of this memory; nothing is changed
+   * then
    * @see PostgreSQL: src/backend/utils/mmgr/mcxt.c, pfree
    */
   free(chunk: ChunkPtr): void {
@@ -205,8 +206,8 @@ export class ProcessMemory {
 
   /**
    * As {@link ProcessMemory.realloc}, as flags ask: `ALLOC_HUGE` raises the limit to 2 GB - 1,
-   * `ALLOC_NO_OOM` returns 0 where memory is exhausted; the chunk is as before then. `ALLOC_ZERO` has
-   * no effect, as in PostgreSQL.
+   * `ALLOC_NO_OOM` returns 0 where memory is exhausted; the chunk is as before then. `ALLOC_ZERO`
+   * has no effect, as in PostgreSQL.
    *
    * @see PostgreSQL: src/backend/utils/mmgr/mcxt.c, repalloc_extended
    */

@@ -63,7 +63,9 @@ function bytesOfText(what: string, text: string): number {
 
 /** Block sizes of a context, in bytes; PostgreSQL's minContextSize, initBlockSize, maxBlockSize. */
 export interface ContextSizes {
-  /** Size of the first block, which the context header shares; 0, the default, for `initBlockSize`. */
+  /**
+   * Size of the first block, which the context header shares; 0, the default, for `initBlockSize`.
+   */
   readonly minContextSize?: number;
   /** Size of the second block; the following double. Default 8 kB, at least 1 kB. */
   readonly initBlockSize?: number;

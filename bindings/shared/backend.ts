@@ -111,7 +111,8 @@ export class Backend {
    *
    * @param handle - `shared.handle`, from `workerData` or a message
    * @throws {@link TooManyConnectionsError} 53300 if max_connections backends are attached
-   * @throws {@link PallocError} 08006 if the owner does not answer, 57P03 if this thread is not watched
+   * @throws {@link PallocError} 08006 if the owner does not answer, 57P03 if nobody
+   *   would notice the end of this thread
    * @throws {@link RegionGoneError} 57P01 or 57P02 if the region has ended
    * @see PostgreSQL: src/backend/storage/lmgr/proc.c, InitProcess
    */
@@ -162,7 +163,9 @@ export class Backend {
     return this.#relations.create(name);
   }
 
-  /** Opens a relation. May wait for storage. @throws {@link RelationError} 42P01 if there is none */
+  /**
+   * Opens a relation. May wait for storage. @throws {@link RelationError} 42P01 if there is none
+   */
   openRelationSync(name: string): Relation {
     return this.#relations.open(name);
   }

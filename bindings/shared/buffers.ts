@@ -2,9 +2,9 @@
  * The buffer pool as one backend sees it. Two forms: numbers in, numbers out for hot loops, and
  * objects with a scope for everything else.
  *
- * The hit path is one call into wasm. On a miss this file drives the steps of assembly/buffer/pool.ts
- * and does the storage's part between them: while it runs, only the frame's state word names this
- * backend, so that an exception of the storage unwinds through nothing.
+ * The hit path is one call into wasm. On a miss this file drives the steps of
+ * assembly/buffer/pool.ts and does the storage's part between them: while it runs, only the frame's
+ * state word names this backend, so that an exception of the storage unwinds through nothing.
  *
  * PostgreSQL: src/backend/storage/buffer/bufmgr.c
  */
@@ -40,7 +40,9 @@ const FORK_MASK = (1 << FORK_BITS) - 1;
 
 /** Pages of relations, in memory shared by all backends. */
 export class BufferPool {
-  /** Views over the whole region, for reading pages at {@link offset}; stable for its whole life. */
+  /**
+   * Views over the whole region, for reading pages at {@link offset}; stable for its whole life.
+   */
   readonly u8: Uint8Array;
   readonly u16: Uint16Array;
   readonly i32: Int32Array;
@@ -136,7 +138,9 @@ export class BufferPool {
     if (status !== ST_OK) this.#lockSlowly(status, buffer, this.#exports.lockExclusive);
   }
 
-  /** Releases the content lock, whichever it is. @throws {@link BufferError} 55000 if there is none */
+  /**
+   * Releases the content lock, whichever it is. @throws {@link BufferError} 55000 if there is none
+   */
   unlock(buffer: BufferId): void {
     this.#attachment.check(this.#exports.unlock(buffer));
   }

@@ -23,6 +23,15 @@ import {
   PAGE_UPPER_OFFSET,
 } from "../../assembly/common/constants.ts";
 
+/** Offsets of fields of the page header, 16-bit each, and sizes in bytes. */
+export {
+  BLOCK_BYTES,
+  PAGE_HEADER_BYTES,
+  PAGE_LOWER_OFFSET,
+  PAGE_SPECIAL_OFFSET,
+  PAGE_UPPER_OFFSET,
+};
+
 /**
  * Makes 8,192 bytes an empty page: clears them and writes the header.
  *

@@ -33,7 +33,9 @@ export class Relation {
     this.#storage = storage;
   }
 
-  /** Length of the main fork in blocks of 8 kB, asked of the storage at each call. May wait for it. */
+  /**
+   * Length of the main fork in blocks of 8 kB, asked of the storage at each call. May wait for it.
+   */
   blocksSync(): number {
     return this.#storage.blocksSync(this.number, 0);
   }
@@ -86,7 +88,9 @@ export class RelationMap {
     });
   }
 
-  /** Takes the name away; returns the relation, whose pages and files are the caller's to remove. */
+  /**
+   * Takes the name away; returns the relation, whose pages and files are the caller's to remove.
+   */
   forget(name: string): Relation {
     return this.#change((control) => {
       const entry = findRelation(control, name);

@@ -157,6 +157,7 @@ export class ResolvedSettings {
     return this.values.work_mem * 1024;
   }
 
+  /** hash_mem_multiplier, 1 to 1000. */
   get hashMemMultiplier(): number {
     return this.values.hash_mem_multiplier;
   }
@@ -166,10 +167,12 @@ export class ResolvedSettings {
     return Math.floor(this.workMemBytes * this.values.hash_mem_multiplier);
   }
 
+  /** Backends at one time. */
   get maxConnections(): number {
     return this.values.max_connections;
   }
 
+  /** Whether pages carry a checksum. */
   get dataChecksums(): boolean {
     return this.values.data_checksums;
   }

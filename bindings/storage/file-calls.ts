@@ -5,7 +5,7 @@
  *
  * Messages are PostgreSQL's and name files relative to the data directory; `target` is the path.
  *
- * PostgreSQL: src/backend/storage/smgr/md.c; src/backend/utils/error/elog.c, errcode_for_file_access
+ * PostgreSQL: src/backend/storage/smgr/md.c; utils/error/elog.c, errcode_for_file_access
  */
 
 import { StorageError } from "./manager.ts";

@@ -41,7 +41,7 @@ export interface StorageHandle {
   readonly module?: string;
 }
 
-/** Opens storage from a handle; each thread does so once. A handle of another kind is a TypeError. */
+/** Opens storage from a handle, once a thread. A handle of another kind is a TypeError. */
 export type StorageOpener = (handle: StorageHandle) => StorageManager;
 
 /** What a manager promises. */
@@ -64,7 +64,7 @@ export interface StorageManager {
   unlinkSync(relation: number, fork: Fork): void;
   /** @returns length of the fork in blocks */
   blocksSync(relation: number, fork: Fork): number;
-  /** Makes the fork `blocks` blocks long; new ones are zero. It never shortens. A full medium shows here. */
+  /** Makes the fork `blocks` long, never shorter; new ones are zero. A full medium shows here. */
   extendSync(relation: number, fork: Fork, blocks: number): void;
   /** Reads one block into exactly 8,192 bytes. */
   readSync(relation: number, fork: Fork, block: number, into: Uint8Array): void;
@@ -98,7 +98,7 @@ export function forkName(relation: number, fork: Fork): string {
   return `${relation}${["", "_fsm", "_vm", "_init"][fork] ?? ""}`;
 }
 
-/** @throws RangeError unless these are the numbers of a fork; whatever passes can be part of a path */
+/** @throws RangeError unless these are the numbers of a fork; what passes can be part of a path */
 export function checkFork(relation: number, fork: Fork): void {
   if (!Number.isInteger(relation) || relation < 0 || relation > MAX_RELATION_NUMBER) {
     throw new RangeError(

@@ -17,7 +17,7 @@ import { StorageError, type StorageHandle, type StorageManager } from "./manager
 
 /** How files are used. */
 export interface NodeFilesOptions {
-  /** Files a thread keeps open, at most; 1 or more. Default 256; a file closed costs an open later. */
+  /** Files a thread keeps open, at most, from 1. Default 256; one closed is opened again later. */
   readonly maxOpenFiles?: number;
   /**
    * Blocks of a full segment file, for tests. Default 131,072, 1 GB. A directory written with one

@@ -18,9 +18,10 @@
  *   where nobody looks, and the fork is longer with one compare-and-swap of the chain's last word.
  * - The control document is a fork without a key; one word of the header says which.
  *
- * What a death loses, at most: pages claimed and not yet linked, until their fork is given up; a slot
- * claimed and not yet live, with its pages, for good. Neither is ever handed out twice. A generation
- * has 16 bits: a page left over from 65,535 lives ago may look taken, and is free again with the fork.
+ * What a death loses, at most: pages claimed and not yet linked, until their fork is given up; a
+ * slot claimed and not live, with its pages, for good: a fork being made, or a control document
+ * being replaced. Nothing is ever handed out twice. A generation has 16 bits: a page left over from
+ * 65,535 lives ago may look taken, and is free again with the fork.
  *
  * Taking a page looks at owner words from where the last search ended: about one look a page until
  * the storage is nearly full. Finding a fork looks at the slots used so far; callers remember it.
@@ -121,6 +122,7 @@ export class PageTable {
     return keys;
   }
 
+  /** Whether the fork can be found, in the life this owner names. */
   isLive(owner: Owner): boolean {
     return this.#life(owner) === lifeOf(owner, LIVE);
   }
@@ -190,7 +192,7 @@ export class PageTable {
     for (const page of chain) Atomics.store(this.#words, this.#owners + page, 0);
   }
 
-  /** Appends claimed pages behind `last` (-1: a fork without any). @returns false if it was not last */
+  /** Puts claimed pages behind `last` (-1: the fork is empty). @returns false if it was not last */
   append(owner: Owner, last: number, chain: readonly number[]): boolean {
     const first = chain[0];
     if (first === undefined) return true;
@@ -231,7 +233,7 @@ export class PageTable {
 
   // ── The control document ───────────────────────────────────────────────────────────────────────
 
-  /** The fork that holds the control document, or 0; its word changes whenever the document does. */
+  /** The fork that holds the control document, or 0; it is another one for each document. */
   get control(): Owner {
     return Atomics.load(this.#words, CONTROL_AT) >>> 0;
   }
@@ -246,6 +248,7 @@ export class PageTable {
     return Atomics.load(this.#words, wordAt(owner, BYTES));
   }
 
+  /** To be called before the document can be found. */
   setLength(owner: Owner, bytes: number): void {
     Atomics.store(this.#words, wordAt(owner, BYTES), bytes);
   }

@@ -1,8 +1,8 @@
 /**
  * The table's pages: PostgreSQL's slotted page, and rows as small as its rules allow.
  *
- * A page begins with the 24-byte page header (written by `initPage`), then one 4-byte line pointer a
- * row, growing up; rows grow down from the end. `lower` and `upper` of the header bound the hole
+ * A page begins with the 24-byte page header (written by `initPage`), then one 4-byte line pointer
+ * a row, growing up; rows grow down from the end. `lower` and `upper` of the header bound the hole
  * between them. A row is found through its line pointer alone, so rows may have any length.
  *
  *        0        12      14      16                 24
@@ -31,8 +31,9 @@
  * All functions take a page's byte offset in the region and use the region's own typed arrays:
  * numbers in, numbers out, no view a page and no object a row.
  *
- * PostgreSQL: src/include/storage/bufpage.h, PageHeaderData; src/include/storage/itemid.h, ItemIdData;
- * src/backend/storage/page/bufpage.c, PageAddItemExtended; src/include/varatt.h, varattrib_1b
+ * PostgreSQL: src/include/storage/bufpage.h, PageHeaderData; src/include/storage/itemid.h,
+ * ItemIdData; src/backend/storage/page/bufpage.c, PageAddItemExtended; src/include/varatt.h,
+ * varattrib_1b
  */
 
 import {
@@ -40,7 +41,7 @@ import {
   PAGE_HEADER_BYTES,
   PAGE_LOWER_OFFSET,
   PAGE_UPPER_OFFSET,
-} from "../../assembly/common/constants.ts";
+} from "../../bindings/index.ts";
 
 /** Views over all of the region's memory; a `BufferPool` has them. */
 export interface Frames {

@@ -1,7 +1,7 @@
 /**
  * The job, without its command line: shared memory over a data directory, the load, and queries by
- * several backends. The main thread is the postmaster. It creates the region, starts and watches the
- * threads and combines their results in process memory of its own; it never touches a page.
+ * several backends. The main thread is the postmaster. It creates the region, starts and watches
+ * the threads and combines their results in process memory of its own; it never touches a page.
  */
 
 import {

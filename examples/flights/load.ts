@@ -1,7 +1,7 @@
 /**
- * Fills the table: rows of a Parquet file into heap pages of a new relation, through the buffer pool.
- * The relation is several times larger than the pool, so the clock sweep soon evicts pages that are
- * still dirty and writes them back.
+ * Fills the table: rows of a Parquet file into heap pages of a new relation, through the buffer
+ * pool. The relation is several times larger than the pool, so the clock sweep soon evicts pages
+ * that are still dirty and writes them back.
  *
  * The rows go into a relation of a temporary name. After the last one a checkpoint makes them
  * durable, then the relation is renamed, which is one atomic replacement of the control file: the
@@ -22,6 +22,8 @@ import { type FlightColumns, withFlights } from "./parquet.ts";
 
 /** Blocks the relation grows by at a time. */
 const EXTEND_BLOCKS = 64;
+/** Ends the name of a relation that is being loaded. */
+const UNFINISHED = ".loading";
 /** Rows between two reports of progress. */
 const PROGRESS_ROWS = 30_000;
 
@@ -48,11 +50,12 @@ export async function ensureLoaded(backend: Backend, options: LoadOptions): Prom
     const nothing = { rows: 0, seconds: 0, checkpointSeconds: 0, checkpointBuffers: 0 };
     return { loaded: false, restarted: false, blocks, ...nothing };
   }
-  const unfinished = `${options.relation}.loading`;
-  const restarted = names.includes(unfinished);
-  if (restarted) backend.dropRelationSync(unfinished);
+  // One load runs at a time, so whatever has such a name was interrupted.
+  const abandoned = names.filter((name) => name.endsWith(UNFINISHED));
+  for (const name of abandoned) backend.dropRelationSync(name);
 
   const started = performance.now();
+  const unfinished = `${options.relation}${UNFINISHED}`;
   const relation = backend.createRelationSync(unfinished);
   const rows = await copyRows(backend, relation, options);
   const copied = performance.now();
@@ -63,7 +66,7 @@ export async function ensureLoaded(backend: Backend, options: LoadOptions): Prom
   const ended = performance.now();
   return {
     loaded: true,
-    restarted,
+    restarted: abandoned.length > 0,
     rows,
     blocks: relation.blocksSync(),
     seconds: (ended - started) / 1000,

@@ -2,8 +2,8 @@
  * `npm start`: a parallel query over real data, larger than shared_buffers. HELP in options.ts says
  * what it does, job.ts how.
  *
- * An error is one line on stderr and exit code 1. Ctrl-C stops every thread where it is; since a table
- * gets its name by the last step of its load, the data directory is usable at any moment.
+ * An error is one line on stderr and exit code 1. Ctrl-C stops every thread where it is; since a
+ * table gets its name by the last step of its load, the data directory is usable at any moment.
  */
 
 import { fileURLToPath } from "node:url";
@@ -16,7 +16,9 @@ import { runReport } from "./run.ts";
 
 const DEFAULT_DIRECTORY = fileURLToPath(new URL("../../../data/flights", import.meta.url));
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
-/** A signal this long after the first ends the process at once; npm may send the first one twice. */
+/**
+ * A signal this long after the first ends the process at once; npm may send the first one twice.
+ */
 const PATIENCE_MS = 1000;
 
 const progress = progressDisplay(process.stderr);

@@ -2,8 +2,8 @@
  * Reads the flights from their Parquet file, one row group at a time and column by column. Never
  * are there row objects: a group of 272,727 rows is five arrays, and the one before it is garbage.
  *
- * The file comes with the npm package vega-datasets: 3,000,000 flights in the United States in 2001,
- * ZSTD-compressed, in 11 row groups. Its columns may be null by their schema; none is.
+ * The file comes with the npm package vega-datasets: 3,000,000 flights in the United States in
+ * 2001, ZSTD-compressed, in 11 row groups. Its columns may be null by their schema; none is.
  */
 
 import { type FileHandle, open } from "node:fs/promises";

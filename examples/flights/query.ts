@@ -1,7 +1,8 @@
 /**
- * What a backend does of `select KEY, count(*), avg(delay), max(distance) from flights group by KEY`:
- * takes block ranges from the parallel scan, walks each page's rows under a pin and a share lock, and
- * adds them to its hash aggregation. Everything it allocates lives below one per-query context.
+ * What a backend does of `select KEY, count(*), avg(delay), max(distance) from flights group by
+ * KEY`: takes block ranges from the parallel scan, walks each page's rows under a pin and a share
+ * lock, and adds them to its hash aggregation. Everything it allocates lives below one per-query
+ * context.
  *
  * A row's key is "detoasted" into the per-tuple context, which is reset after the row: text gets a
  * 4-byte length word instead of the 1-byte header it has on the page, as PostgreSQL does before it
@@ -9,8 +10,8 @@
  *
  * The loop over rows makes no JavaScript object; the loop over pages makes none either.
  *
- * PostgreSQL: src/backend/executor/execMain.c, standard_ExecutorRun; src/backend/access/heap/heapam.c,
- * heapgettup_pagemode; src/backend/common/detoast.c, detoast_attr
+ * PostgreSQL: src/backend/executor/execMain.c, standard_ExecutorRun;
+ * src/backend/access/heap/heapam.c, heapgettup_pagemode; src/backend/common/detoast.c, detoast_attr
  */
 
 import {

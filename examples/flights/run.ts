@@ -1,7 +1,7 @@
 /**
- * One run over an open job: load, three queries, and what there is to say about them. The first query
- * fits into work_mem. The second, at a work_mem of 1 MB, does not and is refused. The third is the
- * first again and must give the same groups: a refusal has left everything usable.
+ * One run over an open job: load, three queries, and what there is to say about them. The first
+ * query fits into work_mem. The second, at a work_mem of 1 MB, does not and is refused. The third
+ * is the first again and must give the same groups: a refusal has left everything usable.
  */
 
 import { PallocError, resolveSettings } from "../../bindings/index.ts";

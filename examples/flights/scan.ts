@@ -19,7 +19,9 @@ export const SCAN_SEGMENT = "parallel scan";
 export const SCAN_SEGMENT_BYTES = 64;
 /** Blocks a backend takes at a time. */
 export const BLOCKS_PER_RANGE = 32;
-/** What {@link ParallelScan.nextRange} returns when there is nothing left, or the scan is cancelled. */
+/**
+ * What {@link ParallelScan.nextRange} returns when there is nothing left, or the scan is cancelled.
+ */
 export const SCAN_DONE = -1;
 
 const NEXT_BLOCK = 0;

@@ -4,14 +4,16 @@
 import { describe, expect, test } from "vitest";
 import {
   type Contender,
+  checkRow,
   type Effort,
-  measureRow,
   median,
   pairedRatio,
   type Role,
   type Row,
+  type RowResult,
   rotated,
   summarize,
+  timeRow,
 } from "../../bench/harness.ts";
 
 const quick: Effort = { rounds: 4, sampleSeconds: 0.0001, warmUpSeconds: 0 };
@@ -37,6 +39,10 @@ function rowOf(contenders: readonly Contender[]): Row {
   return { id: "0.test", name: "", unit: "ns", targets: { b: 1 }, contenders: contenderList };
 }
 
+async function measureRow(row: Row, effort: Effort): Promise<RowResult> {
+  return timeRow(row, await checkRow(row), effort);
+}
+
 describe("numbers", () => {
   test("the median of an even count is the mean of the two in the middle", () => {
     expect(median([9, 1, 3, 2])).toBe(2.5);
@@ -50,9 +56,14 @@ describe("numbers", () => {
   });
 
   test("the ratio is taken round by round, so that a slow round of both does not change it", () => {
-    expect(pairedRatio([10, 100, 10], [20, 200, 20])).toBe(0.5);
-    expect(median([10, 100, 10]) / median([20, 21, 22])).not.toBe(0.5);
-    expect(pairedRatio([1, 2, 9], [1, 1, 3])).toBe(2);
+    expect(pairedRatio([10, 100, 10], [20, 200, 20]).median).toBe(0.5);
+    expect(pairedRatio([1, 2, 9], [1, 1, 3]).median).toBe(2);
+  });
+
+  test("the middle half of the ratios leaves a quarter of the rounds out on either side", () => {
+    const ones = [1, 1, 1, 1, 1, 1, 1, 1];
+    expect(pairedRatio([8, 1, 2, 3, 4, 5, 6, 7], ones)).toEqual({ median: 4.5, low: 3, high: 6 });
+    expect(pairedRatio([2, 1], [1, 1])).toEqual({ median: 1.5, low: 1, high: 2 });
   });
 });
 
@@ -65,7 +76,7 @@ describe("turns", () => {
   test("each round gives every contender one turn, in rotated order", async () => {
     const calls: string[] = [];
     const row = rowOf(["a", "b", "c"].map((name) => contender(name, "peer", calls)));
-    await measureRow(row, quick);
+    await timeRow(row, [], quick);
     const turns = calls.filter((name, index) => name !== calls[index - 1]).join(" ");
     // Warm-up a b c, then abc bca cab abc; where two turns of one contender meet they show as one.
     expect(turns).toBe("a b c a b c b c a c a b a b c a disposed b disposed c disposed");
@@ -104,6 +115,14 @@ describe("results", () => {
     expect(calls).toContain("b disposed");
   });
 
+  test("a check times nothing, and timing checks nothing", async () => {
+    const calls: string[] = [];
+    const row = rowOf([contender("a", "ours", calls, "lost a chunk")]);
+    expect(await checkRow(row)).toEqual([{ name: "a", reason: "lost a chunk" }]);
+    expect(calls).toEqual(["a disposed"]);
+    expect((await timeRow(row, [], quick)).ours).not.toBeNull();
+  });
+
   test("without a right answer of ours there is no ratio", async () => {
     const calls: string[] = [];
     const result = await measureRow(
@@ -114,7 +133,7 @@ describe("results", () => {
     expect(result.ratios).toEqual({});
   });
 
-  test("a contender that throws while it is timed ends the measurement, and all are disposed", async () => {
+  test("a contender that throws while timed ends the measurement; all are disposed", async () => {
     const calls: string[] = [];
     let runs = 0;
     const failing: Contender = {

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { checkChunks, checkReuse } from "../../bench/allocators.ts";
 import type { RowResult } from "../../bench/harness.ts";
 import { parseOptions, UsageError } from "../../bench/options.ts";
-import { digits, losses, tableText, verdict } from "../../bench/report.ts";
+import { closeCalls, digits, losses, tableText, verdict } from "../../bench/report.ts";
 import { selectRows } from "../../bench/select.ts";
 import { seededRandom, shuffledBlocks } from "../../bench/workloads.ts";
 
@@ -18,6 +18,7 @@ const result: RowResult = {
   ours: 10,
   peers: { "string key": 40, "number key": 5, slow: 20 },
   ratios: { "string key": 0.25, "number key": 2, slow: 0.5 },
+  ratioRanges: { "string key": [0.2, 0.3], "number key": [1, 3], slow: [0.25, 0.6] },
   targets: { "string key": 0.4, slow: 0.3 },
   also: {},
   timings: { palloc: timing, "string key": timing, "number key": timing, slow: timing },
@@ -79,7 +80,9 @@ describe("the report", () => {
   test("the table shows every contender with ratio, target and verdict", () => {
     const text = tableText([result]);
     const line = (name: string): string => text.split("\n").find((one) => one.includes(name)) ?? "";
-    expect(line("string key")).toMatch(/10\.0 .*9\.00 – 12\.0 .*30 % .*0\.25 .*≤ 0\.4 .*met/);
+    expect(line("string key")).toMatch(
+      /10\.0 .*9\.00 – 12\.0 .*30 % .*0\.25, 0\.20 – 0\.30 .*≤ 0\.4 .*met/,
+    );
     expect(line("slow")).toContain("missed");
     expect(line("broken")).toContain("not timed");
   });
@@ -90,6 +93,14 @@ describe("the report", () => {
       "6.hit-vs-string-key: 10.0 ns a hit against 5.00 of number key, " +
         "ratio 2.00 (a comparison, no target).",
       "6.hit-vs-string-key: 10.0 ns a hit against 20.0 of slow, ratio 0.50 (target 0.3, missed).",
+    ]);
+  });
+});
+
+describe("a close call", () => {
+  test("is a target within the middle half of the rounds, met or missed", () => {
+    expect(closeCalls([result])).toEqual([
+      "6.hit-vs-string-key: ratio 0.50 to slow, rounds 0.25 – 0.60, target 0.3.",
     ]);
   });
 });

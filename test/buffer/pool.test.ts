@@ -146,8 +146,8 @@ describe.each(builds)("%s build", (_, checked) => {
   });
 
   it.each([
-    ["held", (region: RawRegion) => void region.pin(2, FILE, 3)],
-    ["used", (region: RawRegion) => void region.backend(2).unpin(region.pin(2, FILE, 3))],
+    ["held", (region: RawRegion): unknown => region.pin(2, FILE, 3)],
+    ["used", (region: RawRegion): unknown => region.backend(2).unpin(region.pin(2, FILE, 3))],
   ] as const)("a candidate that is %s again before it is claimed is spared", (_how, use) => {
     const { region, wanted } = candidateBeingWritten(checked);
     use(region);

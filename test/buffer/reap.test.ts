@@ -1,6 +1,6 @@
-// Death between any two calls of an operation: whatever the dead backend was in the middle of, after
-// reaping nothing of it is left, every page can be used, and a change that had not ended is undone.
-// Deaths between two instructions of one call are the interleaving harness's business.
+// Death between any two calls of an operation: whatever the dead backend was in the middle of,
+// after reaping nothing of it is left, every page can be used, and a change that had not ended is
+// undone. Deaths between two instructions of one call are the interleaving harness's business.
 
 import { describe, expect, it } from "vitest";
 import {

@@ -1,7 +1,7 @@
 // Proves that wasm and the twin agree: random histories of contexts and chunks run on both, and
-// after each step every address, every counter and the traffic with the block provider are the same.
-// The memory is small, so that requests also fail. On a failure fast-check prints seed and a shrunk
-// history: paste it into `worthKeeping` below.
+// after each step every address, every counter and the traffic with the block provider are the
+// same. The memory is small, so that requests also fail. On a failure fast-check prints seed and a
+// shrunk history: paste it into `worthKeeping` below.
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";

@@ -1,17 +1,17 @@
-// The pool and its twin run the same random histories: several backends take turns on one small pool,
-// and after every step both must agree on the buffer that was chosen, on hit or miss, on the pages
-// read and written, on the counters, and on usage counts, dirty and pinned buffers.
+// The pool and its twin run the same random histories: several backends take turns on one small
+// pool, and after every step both must agree on the buffer that was chosen, on hit or miss, on the
+// pages read and written, on the counters, and on usage counts, dirty and pinned buffers.
 //
 // A history is a line of words, a letter for the backend and what it does:
 //
 //   A17   pins block 17; beyond the end of the relation the read fails
 //   A-    gives back the oldest pin it holds        A~   gives back the newest
-//   A!    changes the page it pinned last           A>   extends the relation by one page, changes it
-//   A#    checkpoint
+//   A!    changes the page it pinned last           A#   checkpoint
+//   A>    extends the relation by one page and changes it
 //
 // A failing history is printed shrunk, with its seed; pasted into `replays` it is run as a test.
-// Every page carries the number of its last change, so that a page that was lost, mixed up or written
-// too early shows as well.
+// Every page carries the number of its last change, so that a page that was lost, mixed up or
+// written too early shows as well.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -238,7 +238,7 @@ class PoolSide implements Side {
     };
   }
 
-  /** Gives back what backend `backend` still holds is the caller's part; this closes the region. */
+  /** Detaches the backends and closes the region. */
   async close(): Promise<void> {
     for (const backend of this.#backends) backend.detach();
     await this.#shared.close();

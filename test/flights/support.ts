@@ -80,8 +80,19 @@ export interface Row {
   readonly maxDistance: number;
 }
 
-/** `select origin, count(*), avg(delay), max(distance) … group by origin`, by key, in plain JavaScript. */
-export async function aggregatePlainly(maxRows: number): Promise<Map<string, Row>> {
+/**
+ * `select origin, count(*), avg(delay), max(distance) … group by origin`, by key, in plain
+ * JavaScript.
+ */
+export function aggregatePlainly(maxRows: number): Promise<Map<string, Row>> {
+  const known = aggregated.get(maxRows) ?? aggregate(maxRows);
+  aggregated.set(maxRows, known);
+  return known;
+}
+
+const aggregated = new Map<number, Promise<Map<string, Row>>>();
+
+async function aggregate(maxRows: number): Promise<Map<string, Row>> {
   const bytes = await readFile(parquet);
   const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer;
   const metadata = parquetMetadata(file);

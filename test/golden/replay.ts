@@ -230,6 +230,14 @@ const treatAsChunk: Handler = (run, [what, number, gap, word]) => {
   return run.memory.chunkSpace(at);
 };
 
+/** An operation that clears contexts; no callback runs. */
+function clearing(clear: (context: MemoryContext) => void): Handler {
+  return (run, [context]) => {
+    clear(run.context(context));
+    return [[]];
+  };
+}
+
 const create: Handler = (run, [number, parent, , minContextSize, initBlockSize, maxBlockSize]) => {
   const sizes = { minContextSize, initBlockSize, maxBlockSize } as Record<string, number>;
   const name = `c${String(number)}`;
@@ -277,11 +285,11 @@ const handlers: Readonly<Record<string, Handler>> = {
     const at = run.memory.reallocExtended(run.chunk(number).at, size as number, flags as number);
     return resized(run, number as number, size as number, at);
   },
-  R: (run, [context]) => (run.context(context).reset(), [[]]),
-  O: (run, [context]) => (run.context(context).resetOnly(), [[]]),
-  K: (run, [context]) => (run.context(context).resetChildren(), [[]]),
-  D: (run, [context]) => (run.context(context).delete(), [[]]),
-  X: (run, [context]) => (run.context(context).deleteChildren(), [[]]),
+  R: clearing((context) => context.reset()),
+  O: clearing((context) => context.resetOnly()),
+  K: clearing((context) => context.resetChildren()),
+  D: clearing((context) => context.delete()),
+  X: clearing((context) => context.deleteChildren()),
   p: (run, [context, parent]) => {
     if (parent === -1) run.inside.makeRoot(run.context(context));
     else run.context(context).setParent(run.context(parent));

@@ -1,5 +1,5 @@
-// The form of a recorded history, and which abilities one needs. Each entry is a letter, its inputs,
-// then what PostgreSQL did.
+// The form of a recorded history, and which abilities one needs. Each entry is a letter, its
+// inputs, then what PostgreSQL did.
 
 /** One entry: its code, inputs and expected results. */
 export type Entry = readonly [string, ...unknown[]];

@@ -1,5 +1,5 @@
-// The simulation build can be stopped at any step of a call, others can run, and the call goes on to
-// the same end. The harness that tries every order of steps stands on this.
+// The simulation build can be stopped at any step of a call, others can run, and the call goes on
+// to the same end. The harness that tries every order of steps stands on this.
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
@@ -45,7 +45,8 @@ class Fiber {
   constructor(memory: WasmMemory, stack: number) {
     this.#memory = memory;
     this.#stack = stack;
-    const host = { step: () => this.#step(), blocked: () => {}, woken: () => {} };
+    const nothing = (): undefined => undefined;
+    const host = { step: () => this.#step(), blocked: nothing, woken: nothing };
     this.exports = instantiate<SharedExports & Asyncify>(module, memory, host);
   }
 

@@ -1,5 +1,5 @@
-// Proves the eight bytes before a chunk: PostgreSQL's words for the recorded cases, and that whatever
-// a pointer leads to, what is no chunk is refused without a change.
+// Proves the eight bytes before a chunk: PostgreSQL's words for the recorded cases, and that
+// whatever a pointer leads to, what is no chunk is refused without a change.
 
 import { describe, expect, it } from "vitest";
 import { InvalidPointerError } from "../../bindings/abi/errors.ts";

@@ -28,8 +28,8 @@ describe.each(builds)("statsText (%s)", (_, checked) => {
       top.createChild(`child ${number}`).createChild("grandchild");
     }
     const sum = (contexts: number): string =>
-      `${contexts} more child contexts containing ${contexts * 8192} total in ${contexts} blocks; ` +
-      `${contexts * 8056} free (0 chunks); ${contexts * 136} used`;
+      `${contexts} more child contexts containing ${contexts * 8192} total ` +
+      `in ${contexts} blocks; ${contexts * 8056} free (0 chunks); ${contexts * 136} used`;
     const total = "Grand total: 73728 bytes in 9 blocks; 72504 free (0 chunks); 1224 used";
     expect(lines(top, { maxChildren: 2 })).toEqual([
       `limits: ${FRESH}`,

@@ -28,9 +28,18 @@ const BLOCK_FREE = 12;
 const BLOCK_MARK = 20;
 const LIVE_BLOCKS = (BLOCK_STATISTICS_ADDRESS + 16) >>> 2;
 
+/** Addresses in the small heap of a test. */
+interface Places {
+  readonly context: number;
+  readonly keeper: number;
+  readonly first: number;
+  readonly second: number;
+  readonly dedicated: number;
+}
+
 describe.each(builds)("the heap walk (%s)", (_, checked) => {
   /** A small heap, and the result of a walk after one word was overwritten. */
-  function walkAfter(damage: (places: Record<string, number>) => [number, number]): number {
+  function walkAfter(damage: (at: Places) => [number, number]): number {
     const { memory, inside } = openMemory(checked);
     const context = memory.top.createChild("walked");
     const first = context.alloc(16);
@@ -46,37 +55,17 @@ describe.each(builds)("the heap walk (%s)", (_, checked) => {
     return inside.exports.checkHeap();
   }
 
-  it.each<[string, number, (places: Record<string, number>) => [number, number]]>([
-    [
-      "a context's kind",
-      PANIC_CONTEXT_KIND,
-      (at) => [(at["context"] as number) + CONTEXT_KIND_OFFSET, 0],
-    ],
-    [
-      "a context's parent",
-      PANIC_CONTEXT_LINK,
-      (at) => [(at["context"] as number) + CONTEXT_PARENT_OFFSET, 0],
-    ],
-    ["the accounting", PANIC_ACCOUNTING, (at) => [(at["context"] as number) + MEM_ALLOCATED, 1]],
-    ["a block's mark", PANIC_BLOCK_HEADER, (at) => [(at["keeper"] as number) + BLOCK_MARK, 1]],
-    [
-      "a block's free pointer",
-      PANIC_BLOCK_WALK,
-      (at) => [(at["keeper"] as number) + BLOCK_FREE, (at["second"] as number) + 8],
-    ],
-    ["a chunk's class", PANIC_CHUNK_HEADER, (at) => [(at["second"] as number) - 8, 0x7f]],
-    ["a chunk's offset", PANIC_CHUNK_HEADER, (at) => [(at["second"] as number) - 4, 8]],
-    [
-      "a free list",
-      PANIC_FREE_LIST,
-      (at) => [(at["context"] as number) + FREE_LIST_OF_16, (at["second"] as number) - 8],
-    ],
-    [
-      "a free list that never ends",
-      PANIC_FREE_LIST,
-      (at) => [at["first"] as number, (at["first"] as number) - 8],
-    ],
-    ["an area's size", PANIC_AREA_TAG, (at) => [(at["context"] as number) - 4, 64 + 1]],
+  it.each<[string, number, (at: Places) => [number, number]]>([
+    ["a context's kind", PANIC_CONTEXT_KIND, (at) => [at.context + CONTEXT_KIND_OFFSET, 0]],
+    ["a context's parent", PANIC_CONTEXT_LINK, (at) => [at.context + CONTEXT_PARENT_OFFSET, 0]],
+    ["the accounting", PANIC_ACCOUNTING, (at) => [at.context + MEM_ALLOCATED, 1]],
+    ["a block's mark", PANIC_BLOCK_HEADER, (at) => [at.keeper + BLOCK_MARK, 1]],
+    ["a block's free pointer", PANIC_BLOCK_WALK, (at) => [at.keeper + BLOCK_FREE, at.second + 8]],
+    ["a chunk's class", PANIC_CHUNK_HEADER, (at) => [at.second - 8, 0x7f]],
+    ["a chunk's offset", PANIC_CHUNK_HEADER, (at) => [at.second - 4, 8]],
+    ["a free list", PANIC_FREE_LIST, (at) => [at.context + FREE_LIST_OF_16, at.second - 8]],
+    ["a free list that never ends", PANIC_FREE_LIST, (at) => [at.first, at.first - 8]],
+    ["an area's size", PANIC_AREA_TAG, (at) => [at.context - 4, 64 + 1]],
   ])("finds %s", (_what, code, damage) => {
     expect(walkAfter(damage)).toBe(code);
   });

@@ -137,6 +137,18 @@ test("a full disk shows when a fork is extended, and leaves its length and block
   expect(readPage(storage, 5, 0, 6)).toEqual(new Uint8Array(8192));
 });
 
+test("a block that another thread finishes and fills while the length is asked for is no damage", () => {
+  let looks = 0;
+  const storage = storageWith({
+    fstatSync: (descriptor) => {
+      const { size, nlink } = fs.fstatSync(descriptor);
+      return { size: looks++ === 0 ? 2 * 8192 - 4096 : size, nlink };
+    },
+  });
+  expect(storage.blocksSync(5, 0)).toBe(3);
+  expect(looks).toBeGreaterThan(1);
+});
+
 test("a sync that failed is reported and never repeated, in any thread", () => {
   const log: string[] = [];
   let broken = true;
@@ -182,6 +194,10 @@ test("a flush syncs every segment, and the directory once after names were made"
   log.length = 0;
   storage.flushSync(5, 0);
   expect(log).toEqual(["sync 5", "sync 5.1"]);
+  storage.createSync(6, 0);
+  log.length = 0;
+  storage.flushSync(6, 0);
+  expect(log).toEqual(["sync 6", "sync base", "close base"]);
 });
 
 test("files that were written are closed last, and synced before that", () => {

@@ -109,21 +109,23 @@ describe("memory storage between threads", () => {
   test("threads that extend different relations at once never get the same page", async () => {
     const { memoryStorage: make } =
       await builtModule<typeof import("../../bindings/storage/memory.ts")>("memory");
-    const storage = make({ maxBytes: 2000 * 8192 });
-    const relations = [1, 2, 3];
+    const blocks = 3000;
+    const storage = make({ maxBytes: 2 * blocks * 8192 });
+    const gate = new Int32Array(new SharedArrayBuffer(4)).fill(2);
+    const relations = [1, 2];
     for (const relation of relations) storage.createSync(relation, 0);
     const calls = (relation: number): unknown[][] =>
-      Array.from({ length: 600 }, (_, block) => [
-        ["extendSync", relation, 0, block + 1],
-        ["writeSync", relation, 0, block, new Uint8Array(8192).fill(relation)],
-      ]).flat();
-    await Promise.all(relations.map((each) => runInWorker(storage.handle, calls(each))));
-    for (const relation of relations) {
-      expect(storage.blocksSync(relation, 0)).toBe(600);
-      for (let block = 0; block < 600; block++) {
-        const page = readPage(storage, relation, 0, block);
-        expect(page.every((byte) => byte === relation)).toBe(true);
-      }
+      Array.from({ length: blocks }, (_, block) => ["extendSync", relation, 0, block + 1]);
+    await Promise.all(relations.map((each) => runInWorker(storage.handle, calls(each), gate)));
+    const page = new Uint8Array(8192);
+    const stamp = new Uint32Array(page.buffer);
+    for (let at = 0; at < 2 * blocks; at++) {
+      stamp[0] = at;
+      storage.writeSync(1 + (at & 1), 0, at >> 1, page);
+    }
+    for (let at = 0; at < 2 * blocks; at++) {
+      storage.readSync(1 + (at & 1), 0, at >> 1, page);
+      expect(stamp[0]).toBe(at);
     }
   });
 

@@ -12,10 +12,19 @@ export async function builtModule<Module>(name: string): Promise<Module> {
   return (await import(/* @vite-ignore */ url)) as Module;
 }
 
-/** Makes the calls, each a method and its arguments, in a thread of their own. @returns results */
-export function runInWorker(handle: StorageHandle, calls: unknown[][]): Promise<unknown[]> {
+/**
+ * Makes the calls, each a method and its arguments, in a thread of their own.
+ *
+ * @param gate - one word that holds how many threads are to begin together
+ * @returns what each call returned
+ */
+export function runInWorker(
+  handle: StorageHandle,
+  calls: unknown[][],
+  gate?: Int32Array,
+): Promise<unknown[]> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(workerUrl, { workerData: { handle, calls } });
+    const worker = new Worker(workerUrl, { workerData: { handle, calls, gate } });
     worker.once("message", resolve);
     worker.once("error", reject);
   });

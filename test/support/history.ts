@@ -3,7 +3,7 @@
 //
 //   c0.1        a context under context 0, of the sizes number 1
 //   a2.64       64 bytes in context 2          f5      frees chunk 5
-//   r5.300      makes chunk 5 300 bytes long   m1.2    of the coming block requests 1 succeeds, 2 fail
+//   r5.300      makes chunk 5 300 bytes long   m1.2    one block request succeeds, then two fail
 //   R1 O1 K1    reset, resetOnly, resetChildren of context 1
 //   D1 X1       delete, deleteChildren         p3.1    moves context 3 under context 1
 //

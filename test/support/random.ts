@@ -33,4 +33,8 @@ export class Random {
 }
 
 /** The seed of this run: PALLOC_SEED if set, else always the same. */
-export const seed: number = Number(process.env["PALLOC_SEED"] ?? 20260727);
+export const seed: number = Number(seedOfRun(process.env) ?? 20260727);
+
+function seedOfRun({ PALLOC_SEED }: NodeJS.ProcessEnv): string | undefined {
+  return PALLOC_SEED;
+}

@@ -1,5 +1,5 @@
-// AllocSet and the context tree once more, in plain TypeScript over an array of words: the oracle of
-// the differential tests and the baseline of the benchmark. It predicts every address and every
+// AllocSet and the context tree once more, in plain TypeScript over an array of words: the oracle
+// of the differential tests and the baseline of the benchmark. It predicts every address and every
 // counter of assembly/mmgr/aset.ts, and imports constants and its own block provider alone.
 //
 // Context and block headers lie in the words just as they lie in wasm. What JavaScript does better

@@ -2,10 +2,10 @@
 // which buffer, who holds it, how often it was used, what is dirty, where the hand stands. It
 // predicts the very buffer of every pin and every page that is evicted or written for it.
 //
-// It is the oracle of test/differential/pool.test.ts and shares no code with what it judges. It knows
-// no threads: a pin here is one step, so whatever of the protocol exists only for simultaneous
-// backends (claims, guards, partition locks, waiting) has no counterpart. Every other rule has, in
-// the order in which the sheet gives them, because the order decides the numbers:
+// It is the oracle of test/differential/pool.test.ts and shares no code with what it judges. It
+// knows no threads: a pin here is one step, so whatever of the protocol exists only for backends
+// that run at once (claims, guards, partition locks, waiting) has no counterpart. Every other rule
+// has, in the order in which the sheet gives them, because the order decides the numbers:
 //
 // - the hand moves before the buffer is looked at, and stays where it is when the search fails;
 // - a buffer that anyone holds costs one try, a buffer that loses a use gives all tries back;

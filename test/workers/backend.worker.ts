@@ -55,7 +55,9 @@ const commands: Commands = {
     using page = backend().buffers.readSync(relation(name), block);
     return page.bytes[VALUE_AT] ?? -1;
   },
-  /** Adds one to a 32-bit count on random pages, `times` times; returns nothing that is not done. */
+  /**
+   * Adds one to a 32-bit count on random pages, `times` times; returns nothing that is not done.
+   */
   increment: (name, blocks, times, seed) => {
     const target = relation(name);
     let random = seed;
