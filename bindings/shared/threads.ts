@@ -5,8 +5,8 @@
  * - Node: the worker's 'exit' event, which comes after the thread has stopped and after its
  *   outstanding file operations have ended. It reaches only the thread that created the worker; the
  *   owner sees all that its own thread creates from then on, and earlier ones through `watch`.
- * - Browsers: a Web Lock that the attaching thread holds; the owner is granted it when the thread is
- *   gone, and never while the thread can still write.
+ * - Browsers: a Web Lock that the attaching thread holds; the owner is granted it once the thread
+ *   is gone, and never while it can still write.
  *
  * Neither a call of `terminate()` nor a silent thread is proof.
  *

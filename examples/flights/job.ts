@@ -13,6 +13,7 @@ import {
 } from "../../bindings/index.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
 import { type Group, HashAggregate } from "./aggregate.ts";
+import { type Interlock, interlock } from "./interlock.ts";
 import { holdingsOf } from "./leaks.ts";
 import {
   type BackendAudit,
@@ -106,9 +107,12 @@ export class FlightsJob {
   #blocks = 0;
   #closing: Promise<void> | undefined;
 
-  private constructor(options: JobOptions, shared: SharedMemory) {
+  readonly #interlock: Interlock;
+
+  private constructor(options: JobOptions, shared: SharedMemory, held: Interlock) {
     this.options = options;
     this.shared = shared;
+    this.#interlock = held;
     this.relation = Number.isFinite(options.maxRows) ? `flights_${options.maxRows}` : "flights";
     this.memory = ProcessMemory.createSync();
   }
@@ -119,16 +123,23 @@ export class FlightsJob {
    * @throws PallocError for a parameter out of range or a directory that cannot be used
    */
   static async open(options: JobOptions): Promise<FlightsJob> {
-    const shared = await SharedMemory.create({
-      settings: {
-        shared_buffers: options.sharedBuffers,
-        work_mem: options.workMem,
-        max_connections: MAX_CONNECTIONS,
-      },
-      storage: nodeFiles(options.dataDirectory),
-      segments: { [SCAN_SEGMENT]: SCAN_SEGMENT_BYTES },
-    });
-    return new FlightsJob(options, shared);
+    const storage = nodeFiles(options.dataDirectory);
+    const held = await interlock(options.dataDirectory);
+    try {
+      const shared = await SharedMemory.create({
+        settings: {
+          shared_buffers: options.sharedBuffers,
+          work_mem: options.workMem,
+          max_connections: MAX_CONNECTIONS,
+        },
+        storage,
+        segments: { [SCAN_SEGMENT]: SCAN_SEGMENT_BYTES },
+      });
+      return new FlightsJob(options, shared, held);
+    } catch (error) {
+      held.release();
+      throw error;
+    }
   }
 
   get settings(): ResolvedSettings {
@@ -212,6 +223,7 @@ export class FlightsJob {
     const threads = [...this.#backends, ...(this.#loader === undefined ? [] : [this.#loader])];
     await Promise.all(threads.map((thread) => thread.terminate()));
     await this.shared.close();
+    this.#interlock.release();
     this.memory.dispose();
   }
 

@@ -201,6 +201,19 @@ describe("an interrupted load", () => {
   });
 });
 
+describe("a data directory that another process uses", () => {
+  test("is refused in one line, and the other process is not disturbed", async () => {
+    const args = ["--data-dir", join(temporary.path, "shared"), "--rows", "600000", "--json"];
+    const loading = start(args);
+    await loading.shown("Loading rows: 10 %");
+    expect(lineOf(await run(args))).toMatch(/^data directory "\S+shared" is in use by another /);
+    const { exitCode, stdout } = await loading.ended;
+    expect(exitCode).toBe(0);
+    const { queries } = JSON.parse(stdout) as Report;
+    expect(byKey(queries[0]?.result ?? [])).toEqual(await aggregatePlainly(600_000));
+  });
+});
+
 describe("a damaged data directory is refused in one line:", () => {
   const rows = ["--rows", "20000"];
   const sound = join(temporary.path, "sound");

@@ -1,7 +1,7 @@
 // A thread that opens storage from nothing but its handle. Plain JavaScript, since threads run
 // no TypeScript; threads.ts starts it.
 //
-//   { handle, calls }   makes each call, [method, ...arguments], and posts the results; with `gate`,
+//   { handle, calls }   makes each call [method, ...arguments], and posts the results; with `gate`,
 //                       a word that starts with the number of threads, all of them begin at once
 //   { handle, churn }   makes, extends and removes forks of relation `churn` until terminated
 
