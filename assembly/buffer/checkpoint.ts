@@ -53,7 +53,8 @@ export class Checkpoint {
 
   /**
    * Begins to write a listed buffer: the buffer with NEED_WRITE, pinned; ST_OK if it was written
-   * meanwhile; ST_WAIT with the word registered; or why this backend may not.
+   * meanwhile; ST_WAIT with the word registered; ST_BUSY to try again at once; or why this backend
+   * may not.
    */
   static begin(buffer: u32): i32 {
     const desc = BufferDesc.at(buffer);
@@ -66,7 +67,9 @@ export class Checkpoint {
 
   private static beginHeld(desc: BufferDesc, buffer: u32): i32 {
     const seen = desc.getState();
-    if ((seen & STATE_CHECKPOINT_NEEDED) == 0 || (seen & STATE_CLAIM) != 0) return ST_OK;
+    if ((seen & STATE_CHECKPOINT_NEEDED) == 0) return ST_OK;
+    // Somebody tries to evict it, and will find that it has been changed since.
+    if ((seen & STATE_CLAIM) != 0) return ST_BUSY;
     if (State.owner(seen) != 0) {
       if (!desc.swapState(seen, seen | STATE_IO_WAITERS)) return Checkpoint.beginHeld(desc, buffer);
       return Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);

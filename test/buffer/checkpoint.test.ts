@@ -8,6 +8,7 @@ import {
   ST_OK,
   ST_SELF,
   ST_WAIT,
+  STATE_CLAIM,
   STATE_DIRTY,
 } from "../../assembly/common/constants.ts";
 import { builds, RawRegion } from "../support/region.ts";
@@ -87,6 +88,22 @@ describe.each(builds)("%s build", (_, checked) => {
     changer.unpin(buffer);
     write(region, 2, buffer);
     expect(region.pages.get(`${FILE}/0`)?.slice(100, 300)).toEqual(new Uint8Array(200).fill(9));
+    expect(region.residue()).toEqual([]);
+  });
+
+  it("a page in an eviction that will not come to pass is tried again, not skipped", () => {
+    const region = new RawRegion({ checked });
+    const buffer = dirty(region, FILE, 0);
+    const backend = region.backend(2);
+    backend.checkpointCollect();
+    // Backend 3 has claimed the frame; before, the page was pinned and changed.
+    const words = new Uint32Array(region.memory.buffer);
+    const state = ((words[64 / 4] ?? 0) + buffer * 64) / 4;
+    words[state] = (words[state] ?? 0) | STATE_CLAIM | (3 + 1);
+    expect(backend.checkpointBegin(buffer)).toBe(ST_BUSY);
+    region.kill(3);
+    write(region, 2, buffer);
+    expect(isDirty(region, buffer)).toBe(false);
     expect(region.residue()).toEqual([]);
   });
 
