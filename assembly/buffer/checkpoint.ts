@@ -14,6 +14,7 @@
 
 import {
   NEED_WRITE,
+  ST_BUSY,
   ST_OK,
   ST_WAIT,
   STATE_CHECKPOINT_NEEDED,
