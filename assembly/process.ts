@@ -10,17 +10,29 @@
 //
 // PostgreSQL: src/include/utils/palloc.h, src/include/utils/memutils.h
 
-import { KIND_ASET, STATUS_INVALID_POINTER } from "./common/constants";
-import { AllocSet, createAset } from "./mmgr/aset";
+import {
+  ALLOC_HUGE,
+  CALL_PALLOC,
+  CALL_PFREE,
+  CALL_REPALLOC,
+  MAX_ALLOC_BYTES,
+  MAX_ALLOC_HUGE_BYTES,
+  STATUS_OK,
+} from "./common/constants";
+import { refused } from "./common/host";
+import { allocAligned as allocAlignedIn } from "./mmgr/aligned";
+import { createAset } from "./mmgr/aset";
 import { initializeBlocks, injectFaults as injectBlockFaults } from "./mmgr/blocks";
+import { createBump as createBumpContext } from "./mmgr/bump";
+import { formerContext as formerContextOf, liveChunks as liveChunksIn } from "./mmgr/census";
 import {
   adopt,
   allocExtended as allocExtendedIn,
-  Chunk,
   contextOf,
   countStatistics,
   deleteChildren as deleteChildrenOf,
   deleteContext as deleteTree,
+  expectCallbacks as expectCallbacksOf,
   isEmpty as isEmptyContext,
   MemoryContext,
   memAllocated as memAllocatedBy,
@@ -31,7 +43,14 @@ import {
   setParent as setParentOf,
   spaceOf,
 } from "./mmgr/context";
+import { currentContext, leave, leaveChildren, switchContext as switchTo } from "./mmgr/current";
+import { createGeneration as createGenerationContext } from "./mmgr/generation";
 import { ProcessHeader } from "./mmgr/header";
+import { Palloc } from "./mmgr/palloc";
+import {
+  slabChunksPerBlock as chunksPerSlabBlock,
+  createSlab as createSlabContext,
+} from "./mmgr/slab";
 import { checkHeap as walkHeap } from "./mmgr/walk";
 
 /** Takes over a memory that is all zero. Called once, before anything else. */
@@ -42,15 +61,12 @@ export function initialize(pages: u32, maximumPages: u32, shadow: usize): void {
 
 /** Allocates in a context; 0 on failure. The bytes are not cleared. */
 export function alloc(context: usize, bytes: u32): usize {
-  const set = AllocSet.at(context);
-  if (set.kind == KIND_ASET) return set.allocFast(bytes);
-  return 0;
+  return Palloc.alloc(context, bytes);
 }
 
 /** Frees a chunk; STATUS_OK or STATUS_INVALID_POINTER. */
 export function free(chunk: usize): i32 {
-  if (Chunk.isReadable(chunk)) return AllocSet.freeFast(chunk);
-  return STATUS_INVALID_POINTER;
+  return Palloc.free(chunk);
 }
 
 /** As alloc, with the bytes cleared. */
@@ -89,12 +105,62 @@ export function createContext(
   handle: u32,
 ): usize {
   const set = createAset(minSize, initSize, maxSize);
-  if (set === null) return 0;
-  adopt(set, changetype<MemoryContext | null>(parent), handle);
-  return set.address;
+  return set === null ? 0 : placed(set, parent, handle);
+}
+
+/** As createContext: a generation context. */
+export function createGeneration(
+  parent: usize,
+  minSize: u32,
+  initSize: u32,
+  maxSize: u32,
+  handle: u32,
+): usize {
+  const set = createGenerationContext(minSize, initSize, maxSize);
+  return set === null ? 0 : placed(set, parent, handle);
+}
+
+/** As createContext: a bump context. */
+export function createBump(
+  parent: usize,
+  minSize: u32,
+  initSize: u32,
+  maxSize: u32,
+  handle: u32,
+): usize {
+  const set = createBumpContext(minSize, initSize, maxSize);
+  return set === null ? 0 : placed(set, parent, handle);
+}
+
+/** As createContext: a slab context. slabChunksPerBlock is not 0. */
+export function createSlab(parent: usize, blockSize: u32, chunkSize: u32, handle: u32): usize {
+  const set = createSlabContext(blockSize, chunkSize);
+  return set === null ? 0 : placed(set, parent, handle);
+}
+
+/** How many chunks fit a block; 0 if not one does. */
+export function slabChunksPerBlock(blockSize: u32, chunkSize: u32): u32 {
+  return chunksPerSlabBlock(blockSize, chunkSize);
+}
+
+function placed(context: MemoryContext, parent: usize, handle: u32): usize {
+  adopt(context, changetype<MemoryContext | null>(parent), handle);
+  return context.address;
+}
+
+/** A chunk at a multiple of `alignment`, a power of two below 128 MB, as `flags` ask; or 0. */
+export function allocAligned(context: usize, bytes: u32, alignment: u32, flags: u32): usize {
+  const limit: u32 = (flags & ALLOC_HUGE) != 0 ? MAX_ALLOC_HUGE_BYTES : MAX_ALLOC_BYTES;
+  return allocAlignedIn(MemoryContext.at(context), bytes, alignment, limit, flags);
+}
+
+/** Notes that the host has callbacks for a context. */
+export function expectCallbacks(context: usize): void {
+  expectCallbacksOf(MemoryContext.at(context));
 }
 
 export function reset(context: usize): void {
+  leaveChildren(MemoryContext.at(context));
   resetContext(MemoryContext.at(context));
 }
 
@@ -107,10 +173,12 @@ export function resetChildren(context: usize): void {
 }
 
 export function deleteContext(context: usize): void {
+  leave(MemoryContext.at(context));
   deleteTree(MemoryContext.at(context));
 }
 
 export function deleteChildren(context: usize): void {
+  leaveChildren(MemoryContext.at(context));
   deleteChildrenOf(MemoryContext.at(context));
 }
 
@@ -135,6 +203,55 @@ export function statistics(context: usize, recurse: bool): void {
 /** Of the coming block requests and resizes, lets `skip` succeed and makes `count` fail. */
 export function injectFaults(skip: u32, count: u32): void {
   injectBlockFaults(skip, count);
+}
+
+/** Makes a context the one that palloc allocates in; the one it was. */
+export function switchContext(context: usize): usize {
+  return switchTo(context);
+}
+
+/** For other wasm modules: allocates in the current context. Where it cannot, the host throws. */
+export function palloc(bytes: u32): usize {
+  return pallocIn(currentContext(), bytes);
+}
+
+/** As palloc, in a given context. */
+export function pallocIn(context: usize, bytes: u32): usize {
+  const chunk = alloc(context, bytes);
+  return chunk == 0 ? refused(CALL_PALLOC, context, bytes) : chunk;
+}
+
+/** As palloc, with the bytes cleared. */
+export function palloc0(bytes: u32): usize {
+  const chunk = palloc(bytes);
+  memory.fill(chunk, 0, bytes);
+  return chunk;
+}
+
+/** For other wasm modules: resizes a chunk, which may move. Where it cannot, the host throws. */
+export function repalloc(chunk: usize, bytes: u32): usize {
+  const moved = reallocChunk(chunk, bytes, 0);
+  return moved == 0 ? refused(CALL_REPALLOC, chunk, bytes) : moved;
+}
+
+/** For other wasm modules: frees a chunk. For what is none the host throws. */
+export function pfree(chunk: usize): void {
+  if (free(chunk) != STATUS_OK) refused(CALL_PFREE, chunk, 0);
+}
+
+/** Chunks in use in a context alone; 0 for a bump context, which cannot tell. O(chunks). */
+export function liveChunks(context: usize): u32 {
+  return liveChunksIn(MemoryContext.at(context));
+}
+
+/** Context of a chunk, of a freed one too where a checked build still knows it; else 0. */
+export function formerContext(chunk: usize): usize {
+  return formerContextOf(chunk);
+}
+
+/** Checked builds: the chunk that was last looked at for damage. */
+export function suspect(): usize {
+  return ProcessHeader.get().suspect;
 }
 
 /** Walks the whole heap; STATUS_OK, or the PANIC_ code of what is broken. */

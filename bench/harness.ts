@@ -34,6 +34,11 @@ export interface Contender {
   readonly operations: number;
   /** Does the work and returns something that depends on all of it. */
   run(): number;
+  /**
+   * Takes a turn by itself and answers a value in the row's unit: for rows that do not ask for the
+   * time of an operation. It is not warmed up.
+   */
+  turn?(): number;
   /** Throws if the contender does not do what the row says it does. Not timed. */
   check(): void;
   /** Gives back what the contender holds. */
@@ -203,6 +208,7 @@ function rejectionOf(contender: Contender): Rejected[] {
 }
 
 function warmUp(contender: Contender, seconds: number): void {
+  if (contender.turn !== undefined) return;
   const end = performance.now() + seconds * 1000;
   do sink(contender.run());
   while (performance.now() < end);
@@ -220,6 +226,7 @@ function takeRounds(contenders: readonly Contender[], effort: Effort): Map<strin
 
 /** One turn: a few samples by `benchmark`; their median, in nanoseconds an operation. */
 function takeTurn(contender: Contender, sampleSeconds: number): number {
+  if (contender.turn !== undefined) return contender.turn();
   const bench = new Benchmark(contender.name, () => sink(contender.run()), {
     async: false,
     minTime: sampleSeconds,

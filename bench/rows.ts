@@ -4,8 +4,17 @@
  */
 
 import { bufferRows } from "./buffers.bench.ts";
+import { contextRows } from "./contexts.bench.ts";
 import type { Row } from "./harness.ts";
 import { mmgrRows } from "./mmgr.bench.ts";
+import { patternRows } from "./patterns.bench.ts";
+import { recordRows } from "./records.bench.ts";
 
 /** Every row that can be measured. */
-export const rows: readonly Row[] = [...mmgrRows, ...bufferRows];
+export const rows: readonly Row[] = [
+  ...mmgrRows,
+  ...patternRows,
+  ...contextRows,
+  ...bufferRows,
+  ...recordRows,
+];

@@ -9,6 +9,25 @@ export const RECORDS_PER_RESET = 1000;
 /** Pairs of allocation and release in one call of a contender. */
 export const PAIRS_PER_RUN = 2000;
 
+/** What patterns inside wasm allocate in one call, and what is alive while they do so at random. */
+export const PATTERN_LENGTH = 10_000;
+export const LIVE_CHUNKS = 10_000;
+/** Chunks held before they are freed in reverse, and allocations of one tuple. */
+export const LIFO_DEPTH = 100;
+export const TUPLE_ALLOCATIONS = 10;
+
+/** Sizes as programs ask for them: from 8 to 512 bytes, small ones more often. */
+export function mixedSizes(count: number, seed: number = SEED): Uint32Array {
+  const random = seededRandom(seed);
+  return Uint32Array.from({ length: count }, () => 8 + Math.floor(random() * random() * 505));
+}
+
+/** `count` random numbers below `limit`. */
+export function randomIndices(count: number, limit: number, seed: number = SEED): Uint32Array {
+  const random = seededRandom(seed);
+  return Uint32Array.from({ length: count }, () => Math.floor(random() * limit));
+}
+
 /** Pages a program uses again and again: 8 MB, more than the processor's caches hold of them. */
 export const WORKING_SET_PAGES = 1000;
 /** All buffers of the default pool, 128 MB. */

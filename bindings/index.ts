@@ -7,19 +7,69 @@
 export * from "./abi/errors.ts";
 export type { BufferId, ChunkPtr, ContextPtr, ForkId } from "./abi/pointers.ts";
 export type { WasmMemory, WasmModule } from "./abi/wasm-types.ts";
+export type { Adoptable } from "./process/adopt.ts";
+export { addSize, mulSize, SizeOverflowError } from "./process/arrays.ts";
+export type { ContextCeiling } from "./process/ceiling.ts";
+export type { LastingView, ViewType } from "./process/chunk-views.ts";
+export type { CollectedContext } from "./process/collected.ts";
 export { ALLOC_HUGE, ALLOC_NO_OOM, ALLOC_ZERO, MemoryContext } from "./process/context.ts";
-export type { ContextStatistics } from "./process/core.ts";
+export type { ContextStatistics, ContextType } from "./process/core.ts";
+export type {
+  ImportedFunctions,
+  PlacedImports,
+  PlacementOptions,
+  WasmImports,
+} from "./process/imports.ts";
+export {
+  SLAB_DEFAULT_BLOCK_SIZE,
+  SLAB_LARGE_BLOCK_SIZE,
+  type SlabSizes,
+} from "./process/kinds.ts";
 export {
   type BlockStatistics,
   ProcessMemory,
   type ProcessMemoryOptions,
 } from "./process/memory.ts";
+export type {
+  FieldType,
+  FieldValue,
+  RecordColumn,
+  RecordField,
+  RecordMemory,
+} from "./process/record-fields.ts";
+export {
+  defineRecord,
+  type RecordArray,
+  type RecordColumns,
+  type RecordCursor,
+  type RecordFields,
+  type RecordShape,
+  type RecordType,
+  type RecordValues,
+} from "./process/records.ts";
+export {
+  type RemoteRows,
+  type RequestRowsOptions,
+  type RowsPort,
+  type RowsServer,
+  requestRows,
+  serveRows,
+} from "./process/remote-rows.ts";
+export type { ContextTree, MemoryContextRow } from "./process/rows.ts";
+export type { AllocationSite, AllocationSiteOptions } from "./process/sites.ts";
 export {
   ALLOCSET_DEFAULT_SIZES,
   ALLOCSET_SMALL_SIZES,
   ALLOCSET_START_SMALL_SIZES,
   type ContextSizes,
 } from "./process/sizes.ts";
+export {
+  diff,
+  type LeakReport,
+  type MemorySnapshot,
+  type SnapshotDiff,
+  type SnapshotGroup,
+} from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
 export {
   Backend,

@@ -1,4 +1,4 @@
-// Builds palloc: two WebAssembly modules in five variants, then all TypeScript, into dist/.
+// Builds palloc: two WebAssembly modules in six variants, then all TypeScript, into dist/.
 //
 //   node scripts/build.mjs [--quiet] [--force]
 //
@@ -19,6 +19,7 @@ const force = process.argv.includes("--force");
 const modules = [
   { target: "process-release", entry: "assembly/process.ts", embed: true },
   { target: "process-checked", entry: "assembly/process.ts", embed: true },
+  { target: "process-bench", entry: "assembly/bench-driver.ts", embed: false },
   { target: "shared-release", entry: "assembly/shared.ts", embed: true },
   { target: "shared-checked", entry: "assembly/shared.ts", embed: true },
   { target: "shared-simulation", entry: "assembly/shared.ts", embed: false },

@@ -19,6 +19,11 @@ const IMPORTS = {
   release: ["env.memory memory"],
   checked: ["env.memory memory", "host.panic function"],
 } as const;
+/**
+ * The process side also calls out to run callbacks when a context is reset or deleted, and when it
+ * cannot answer another module.
+ */
+const CALLOUTS = ["host.callbacks function", "host.refused function"];
 const BUILDS = ["release", "checked"] as const;
 
 function textAt(path: string): string {
@@ -54,8 +59,8 @@ function imported({ imports }: WasmOutline): string[] {
 describe.each(BUILDS)("process-%s.wasm", (build) => {
   const module = outline(`process-${build}`);
 
-  it("imports its memory, and a panic where there are checks, and nothing else", () => {
-    expect(imported(module)).toEqual(IMPORTS[build]);
+  it("imports its memory, two calls of its host, and a panic where there are checks", () => {
+    expect(imported(module).toSorted()).toEqual([...IMPORTS[build], ...CALLOUTS].toSorted());
     expect(module.imports.find(({ kind }) => kind === "memory")?.limits?.shared).toBe(false);
   });
 

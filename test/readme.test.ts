@@ -118,17 +118,20 @@ function compile(file: string, folder: string): string {
   return join(dirname(file), file.replace(/ts$/, "js"));
 }
 
-/** Names of the members of a class, from the declarations that are published. */
+/** Names of the members of a class and of those it extends, from the published declarations. */
 function declarationOf(name: string): Set<string> {
   const folder = join(root, "dist/bindings");
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  const shape = new RegExp(
+    `^export declare (?:abstract )?class ${name}(?: extends (\\w+))?[^{]* \\{\\n([\\s\\S]*?)^\\}`,
+    "m",
+  );
   for (const file of files.filter((path) => path.endsWith(".d.ts"))) {
-    const text = readFileSync(join(folder, file), "utf8");
-    const body = new RegExp(`^export declare class ${name} \\{\\n([\\s\\S]*?)^\\}`, "m").exec(
-      text,
-    )?.[1];
-    const members = body?.matchAll(/^ {4}(?:(?:static|readonly|get|set) )*(\w+)/gm);
-    if (members !== undefined) return new Set([...members].map(([, member = ""]) => member));
+    const [, base, body] = shape.exec(readFileSync(join(folder, file), "utf8")) ?? [];
+    if (body === undefined) continue;
+    const own = body.matchAll(/^ {4}(?:(?:static|readonly|get|set|abstract) )*(\w+)/gm);
+    const inherited = base === undefined || base === "Error" ? [] : declarationOf(base);
+    return new Set([...inherited, ...[...own].map(([, member = ""]) => member)]);
   }
   throw new Error(`no class ${name} is published`);
 }

@@ -56,6 +56,29 @@ export const ASET_DEFAULT_MAX_BYTES = 8388608; // 8 MB
 export const ASET_SMALL_INIT_BYTES = 1024; // 1 kB
 export const ASET_SMALL_MAX_BYTES = 8192; // 8 kB
 
+// ── Process memory: Generation, Slab, Bump, aligned chunks ───────────────────────────────────────
+
+/** The context header is 76 bytes, its keeper begins at 80. */
+export const GENERATION_CONTEXT_BYTES = 80;
+export const GENERATION_BLOCK_HEADER_BYTES = 32;
+export const GENERATION_CHUNK_FRACTION = 8;
+export const SLAB_CONTEXT_BYTES = 104;
+export const SLAB_BLOCK_HEADER_BYTES = 32;
+/** Blocks without room, and two lists of blocks with some. */
+export const SLAB_LISTS = 3;
+/** Blocks all of whose chunks are free that a slab keeps. */
+export const SLAB_MAX_EMPTY_BLOCKS = 10;
+/** A freed chunk holds the link to the next. */
+export const SLAB_MIN_CHUNK_BYTES = 4;
+export const SLAB_DEFAULT_BLOCK_BYTES = 8192; // 8 kB
+export const SLAB_LARGE_BLOCK_BYTES = 8388608; // 8 MB
+/** The context header is 68 bytes, its keeper begins at 72. */
+export const BUMP_CONTEXT_BYTES = 72;
+export const BUMP_BLOCK_HEADER_BYTES = 16;
+export const BUMP_CHUNK_FRACTION = 8;
+/** Alignments are powers of two below this. */
+export const MAX_ALIGNMENT_BYTES = 134217728; // 128 MB
+
 // ── Process memory: map of the memory ────────────────────────────────────────────────────────────
 
 /**
@@ -69,6 +92,10 @@ export const STATISTICS_ADDRESS = 256;
 /** The block provider's counters: requests, returns, resizes, live bytes, live blocks, peak of live
  * bytes, footprint, peak of footprint; one word each. */
 export const BLOCK_STATISTICS_ADDRESS = 80;
+/** Where a context below a ceiling says what it wants: its address, then the bytes. */
+export const ADMISSION_ADDRESS = 144;
+/** Instead of a handle, in the call that runs callbacks: asks leave for a block. */
+export const ADMISSION_CALL = 0x40000000;
 /** Smallest and largest process memory. */
 export const PROCESS_MIN_BYTES = 65536; // 64 kB
 export const PROCESS_MAX_BYTES = 4294967296; // 4 GB
@@ -87,6 +114,7 @@ export const GROWTH_FRACTION_SHIFT = 2;
 
 export const CONTEXT_HEADER_BYTES = 44;
 export const CONTEXT_KIND_OFFSET = 0;
+export const CONTEXT_GUARDED_OFFSET = 6;
 export const CONTEXT_HANDLE_OFFSET = 12;
 export const CONTEXT_PARENT_OFFSET = 16;
 export const CONTEXT_FIRST_CHILD_OFFSET = 20;
@@ -100,6 +128,11 @@ export const CONTEXT_IDENT_OFFSET = 36;
 export const STATUS_OK = 0;
 /** The pointer is no chunk of this memory; nothing was changed. */
 export const STATUS_INVALID_POINTER = -1;
+
+/** Which call of another wasm module was refused. */
+export const CALL_PALLOC = 1;
+export const CALL_REPALLOC = 2;
+export const CALL_PFREE = 3;
 
 // ── Process memory: broken invariants (panic codes and results of the heap walk) ─────────────────
 

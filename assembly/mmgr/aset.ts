@@ -40,7 +40,9 @@ import {
   STATUS_INVALID_POINTER,
   STATUS_OK,
 } from "../common/constants";
+import { AllocBlock } from "./aset-block";
 import { requestBlock, resizeBlock, returnBlock } from "./blocks";
+import { admits, requestFor } from "./ceiling";
 import { ChunkHeader } from "./chunk";
 import { freeUncommon, MemoryContext } from "./context";
 import { Statistics } from "./header";
@@ -49,67 +51,10 @@ import { Shadow } from "./shadow";
 
 const LAST_CLASS: u32 = ASET_FREELISTS - 1;
 const MIN_CHUNK: u32 = 1 << ASET_MIN_CHUNK_SHIFT;
+/** The class of a request is this less the leading zeroes of its last byte's index. */
+const CLASS_OF_LEADING_ZEROES: u32 = 32 - ASET_MIN_CHUNK_SHIFT;
 /** Header of a block and of the one chunk that is alone on it. */
 const DEDICATED_OVERHEAD: u32 = ASET_BLOCK_HEADER_BYTES + CHUNK_HEADER_BYTES;
-/** Each live block header carries its own address under this pattern; see AllocBlock.isGenuine. */
-const BLOCK_MARK: usize = 0x5eb10c4d;
-
-/** The header of a block. */
-@unmanaged
-export class AllocBlock {
-  set: AllocSet;
-  previous: AllocBlock | null;
-  next: AllocBlock | null;
-  /** Where the next chunk is cut; equal to `end` in a dedicated block. */
-  free: usize;
-  end: usize;
-  /** Tells a block header from other bytes; cleared when the block is given back. */
-  private mark: usize;
-
-  @inline static at(address: usize): AllocBlock {
-    return changetype<AllocBlock>(address);
-  }
-
-  @inline get address(): usize {
-    return changetype<usize>(this);
-  }
-
-  /** Where the first chunk's header lies. */
-  @inline get start(): usize {
-    return changetype<usize>(this) + ASET_BLOCK_HEADER_BYTES;
-  }
-
-  @inline get size(): u32 {
-    return <u32>(this.end - changetype<usize>(this));
-  }
-
-  /** Whether a block of some living context begins here: what a forged chunk header cannot know. */
-  @inline get isGenuine(): bool {
-    return this.mark == (changetype<usize>(this) ^ BLOCK_MARK);
-  }
-
-  @inline get isDedicated(): bool {
-    return ChunkHeader.at(this.start).isExternal && this.free == this.end;
-  }
-
-  @inline sign(): void {
-    this.mark = changetype<usize>(this) ^ BLOCK_MARK;
-  }
-
-  @inline unsign(): void {
-    this.mark = 0;
-  }
-
-  /** Makes this the empty block of `set` that ends at `end`, in no list. */
-  open(set: AllocSet, end: usize): void {
-    this.set = set;
-    this.previous = null;
-    this.next = null;
-    this.free = this.start;
-    this.end = end;
-    this.sign();
-  }
-}
 
 /** The header of a general context. */
 @unmanaged
@@ -155,9 +100,9 @@ export class AllocSet extends MemoryContext {
     store<usize>(this.address + ((<usize>index) << 2), header, offsetof<AllocSet>("list0"));
   }
 
-  /** Class of a request of at most ASET_CHUNK_LIMIT bytes. */
+  /** Class of a request of 1 to ASET_CHUNK_LIMIT bytes. */
   @inline static classOf(bytes: u32): u32 {
-    return 32 - clz<u32>((bytes - u32(bytes != 0)) >>> ASET_MIN_CHUNK_SHIFT);
+    return CLASS_OF_LEADING_ZEROES - clz<u32>((bytes - 1) | (MIN_CHUNK - 1));
   }
 
   @inline static chunkBytes(index: u32): u32 {
@@ -176,7 +121,8 @@ export class AllocSet extends MemoryContext {
   /** A chunk of at least `bytes`, or 0. The common path of every allocation. */
   @inline allocFast(bytes: u32): usize {
     this.isReset = false;
-    if (bytes > this.chunkLimit) return allocDedicated(this, bytes);
+    // One comparison for what is rare: no bytes at all, and more than the limit.
+    if (bytes - 1 >= this.chunkLimit) return allocRare(this, bytes);
     const index = AllocSet.classOf(bytes);
     const free = this.freeList(index);
     if (free != 0) {
@@ -219,7 +165,6 @@ export class AllocSet extends MemoryContext {
 }
 
 if (offsetof<AllocSet>() != ASET_CONTEXT_BYTES) ERROR("the context header is 112 bytes");
-if (offsetof<AllocBlock>() > <usize>ASET_BLOCK_HEADER_BYTES) ERROR("the block header is 24 bytes");
 if (MIN_CHUNK << LAST_CLASS != ASET_CHUNK_LIMIT) ERROR("the last class is the chunk limit");
 
 /** Whether a block that lies `offset` bytes below a header can be in this memory. */
@@ -268,16 +213,19 @@ function clearFreeLists(set: AllocSet): void {
   for (let index: u32 = 0; index < <u32>ASET_FREELISTS; index += 1) set.setFreeList(index, 0);
 }
 
-/** A chunk above the limit, alone on a block of its own, placed second. */
-function allocDedicated(set: AllocSet, bytes: u32): usize {
-  return allocDedicatedUpTo(set, bytes, <u32>MAX_ALLOC_BYTES);
+/** A chunk for no bytes, which is of the least class, or one above the limit. */
+function allocRare(set: AllocSet, bytes: u32): usize {
+  if (bytes != 0) return allocDedicatedUpTo(set, bytes, <u32>MAX_ALLOC_BYTES);
+  const chunk = set.allocFast(1);
+  if (CHECKING && chunk != 0) Shadow.resize(chunk, 0, MIN_CHUNK);
+  return chunk;
 }
 
-/** As allocDedicated, with the limit of the request. */
+/** A chunk alone on a block of its own, placed second; 0 above the limit of the request. */
 export function allocDedicatedUpTo(set: AllocSet, bytes: u32, limit: u32): usize {
   if (bytes > limit) return 0;
   const size = Align.max(bytes) + DEDICATED_OVERHEAD;
-  const at = requestBlock(size);
+  const at = requestFor(set, size);
   if (at == 0) return 0;
   const block = AllocBlock.at(at);
   block.open(set, at + size);
@@ -307,11 +255,11 @@ function allocFromNewBlock(set: AllocSet, index: u32, bytes: u32): usize {
   const need = AllocSet.chunkBytes(index) + CHUNK_HEADER_BYTES;
   const required = need + ASET_BLOCK_HEADER_BYTES;
   while (size < required) size <<= 1;
-  let at = requestBlock(size);
+  let at = requestFor(set, size);
   while (at == 0 && size > <u32>ASET_BACKOFF_BYTES) {
     size >>= 1;
     if (size < required) break;
-    at = requestBlock(size);
+    at = requestFor(set, size);
   }
   if (at == 0) return 0;
   const block = AllocBlock.at(at);
@@ -358,6 +306,19 @@ export function genuineBlockOf(header: ChunkHeader): AllocBlock | null {
   return block;
 }
 
+/** Frees a chunk whose block genuineBlockOf found; the uncommon way of AllocSet.freeFast. */
+export function freeGenuine(block: AllocBlock, header: ChunkHeader): void {
+  if (header.isExternal) {
+    freeDedicated(block);
+    return;
+  }
+  const index = header.value;
+  if (CHECKING) demandIntact(block, header);
+  if (CHECKING) Shadow.free(header.chunk, AllocSet.chunkBytes(index));
+  AllocSet.setNextFree(header.address, block.set.freeList(index));
+  block.set.setFreeList(index, header.address);
+}
+
 /** Gives back the block of a dedicated chunk that genuineBlockOf found. */
 export function freeDedicated(block: AllocBlock): void {
   const set = block.set;
@@ -401,7 +362,7 @@ export function reallocAset(block: AllocBlock, header: ChunkHeader, bytes: u32, 
 /**
  * What a move copies: all the chunk holds; in checked builds what was asked for, slack left out.
  */
-function keptBytes(chunk: usize, capacity: u32): u32 {
+export function keptBytes(chunk: usize, capacity: u32): u32 {
   if (CHECKING) return Shadow.requested(chunk);
   return capacity;
 }
@@ -411,6 +372,7 @@ function reallocDedicated(block: AllocBlock, bytes: u32, limit: u32): usize {
   const set = block.set;
   const oldSize = block.size;
   const newSize = Align.max(bytes) + DEDICATED_OVERHEAD;
+  if (newSize > oldSize && !admits(set, newSize - oldSize)) return 0;
   block.unsign();
   const at = resizeBlock(block.address, oldSize, newSize);
   if (at == 0) {

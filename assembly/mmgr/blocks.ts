@@ -4,19 +4,14 @@
 // that of the area below, so that an area which becomes free finds both neighbours and merges with
 // them; when everything is given back, the row is one free area again. The free ones form a search
 // tree ordered by size, then by address, whose lowest fitting member is taken: best fit, lowest
-// address. The tree is a treap: it balances itself by priorities that are a hash of the address, so
-// depth is logarithmic whatever the order of requests, and the same history gives the same places.
+// address. Large blocks that only the largest free area can hold go to its two ends by turns, those
+// of one power of two to the low end, those of the next to the high end: contexts double their
+// blocks, and when the older ones are given back what they leave lies beside the free middle, where
+// the next doubling fits, instead of below the newest block. (Peak footprint over peak live bytes
+// of the recorded histories: 1.22 at most, 1.33 without. A memory that may grow has no high end.)
 //
 // Callers say how many bytes they return, so that nothing here shows in the numbers of a context:
 // what an area holds beyond its request is neither counted nor reported.
-//
-//         tag              request, rounded up to 8
-//       ┌────────┬────────┬──────────────────────────────┐
-//       │ below  │ size|t │                              │  taken (t = 1)
-//       ├────────┼────────┼────────┬───────┬─────────────┤
-//       │ below  │ size|0 │ left   │ right │             │  free
-//       └────────┴────────┴────────┴───────┴─────────────┘
-//       0        4        8        12      16
 //
 // The last tag of the memory is the sentinel: taken, of size 0. Growing moves it.
 //
@@ -38,100 +33,18 @@ import {
   STATUS_OK,
   WASM_PAGE_BYTES,
 } from "../common/constants";
+import { Area, TAKEN } from "./area";
+import { bestFit, insert, isInTree, largest, remove } from "./free-areas";
 import { ProcessHeader } from "./header";
 import { Shadow } from "./shadow";
 
-const TAKEN: u32 = 1;
 const PAGE_SHIFT: u32 = 16;
 /** The tag of the lowest area. */
 const FIRST_AREA: usize = PROCESS_HEADER_BYTES;
+/** Areas from this size on are placed at either end of the free middle. */
+const LARGE_BYTES: u32 = 32768; // 32 kB
 /** What a block header adds to the largest request. */
 const HEADER_ROOM: u32 = 64;
-
-/** The tag before an area; the links are there only while it is free. */
-@unmanaged
-class Area {
-  /** Size of the area below, tag included; 0 for the lowest. */
-  below: u32;
-  /** Own size, tag included, a multiple of 8; bit 0 is set while taken. */
-  private sizeAndTaken: u32;
-  /** Free areas that are smaller, or as large and lower. */
-  left: Area | null;
-  /** Free areas that are larger, or as large and higher. */
-  right: Area | null;
-
-  @inline static at(address: usize): Area {
-    return changetype<Area>(address);
-  }
-
-  /** The area whose bytes a caller holds. */
-  @inline static of(block: usize): Area {
-    return changetype<Area>(block - AREA_HEADER_BYTES);
-  }
-
-  @inline get address(): usize {
-    return changetype<usize>(this);
-  }
-
-  @inline get block(): usize {
-    return this.address + AREA_HEADER_BYTES;
-  }
-
-  @inline get size(): u32 {
-    return this.sizeAndTaken & ~TAKEN;
-  }
-
-  @inline get isTaken(): bool {
-    return (this.sizeAndTaken & TAKEN) != 0;
-  }
-
-  @inline get above(): Area {
-    return changetype<Area>(this.address + this.size);
-  }
-
-  /** Whether nothing is taken above. */
-  @inline get isTopmost(): bool {
-    const above = this.above;
-    const end = above.isTaken ? above : above.above;
-    return end.address == ProcessHeader.get().sentinel;
-  }
-
-  /** Writes the tag and tells the area above how large this one is. */
-  @inline mark(size: u32, taken: u32): void {
-    this.sizeAndTaken = size | taken;
-    Area.at(this.address + size).below = size;
-  }
-
-  /** Order of the tree. */
-  @inline isBefore(other: Area): bool {
-    const own = this.size;
-    const others = other.size;
-    return own < others || (own == others && this.address < other.address);
-  }
-}
-
-if (offsetof<Area>("left") != AREA_HEADER_BYTES) ERROR("the links lie behind the tag");
-if (offsetof<Area>() != AREA_MIN_BYTES) ERROR("the smallest area holds the links");
-
-/** A place that holds a link of the tree: the root or a member's left or right. */
-@unmanaged
-class Link {
-  area: Area | null;
-
-  @inline static root(): Link {
-    return changetype<Link>(
-      changetype<usize>(ProcessHeader.get()) + offsetof<ProcessHeader>("freeRoot"),
-    );
-  }
-
-  @inline static left(area: Area): Link {
-    return changetype<Link>(area.address + offsetof<Area>("left"));
-  }
-
-  @inline static right(area: Area): Link {
-    return changetype<Link>(area.address + offsetof<Area>("right"));
-  }
-}
 
 /**
  * Makes all memory behind the header one free area.
@@ -224,9 +137,9 @@ function areaSize(bytes: u32): u32 {
 function countBytes(header: ProcessHeader, added: u32, removed: u32): void {
   header.liveBytes += added - removed;
   if (header.liveBytes > header.peakLiveBytes) header.peakLiveBytes = header.liveBytes;
-  const last = Area.at(header.sentinel - Area.at(header.sentinel).below);
-  const end = last.isTaken ? header.sentinel : last.address;
-  header.footprintBytes = <u32>(end - FIRST_AREA);
+  const middle = largest();
+  const untouched: u32 = middle === null ? 0 : middle.size;
+  header.footprintBytes = <u32>(header.sentinel - FIRST_AREA) - untouched;
   if (header.footprintBytes > header.peakFootprintBytes) {
     header.peakFootprintBytes = header.footprintBytes;
   }
@@ -238,8 +151,31 @@ function take(size: u32): Area | null {
   const area = found === null ? growFor(size) : found;
   if (area === null) return null;
   remove(area);
+  if (goesHigh(area, size)) return settleHigh(area, size);
   settle(area, area.size, size);
   return area;
+}
+
+/** Whether a block belongs at the high end of `area`, which is in no tree. */
+function goesHigh(area: Area, size: u32): bool {
+  if (size < LARGE_BYTES || (Align.floorLog2(size) & 1) != 0) return false;
+  const header = ProcessHeader.get();
+  if (header.sentinel != header.lastSentinel) return false;
+  const other = largest();
+  return other === null || area.size >= other.size;
+}
+
+/** As settle, at the high end; returns the area that was taken. */
+function settleHigh(area: Area, size: u32): Area {
+  const rest = area.size - size;
+  if (rest < <u32>AREA_MIN_BYTES) {
+    area.mark(area.size, TAKEN);
+    return area;
+  }
+  area.mark(rest, 0);
+  insert(area);
+  area.above.mark(size, TAKEN);
+  return area.above;
 }
 
 /**
@@ -358,82 +294,6 @@ function reserve(sentinel: usize): bool {
   return missing <= 0 || memory.grow(missing) >= 0;
 }
 
-/** The smallest free area of at least `size`, the lowest among equals. */
-function bestFit(size: u32): Area | null {
-  let best: Area | null = null;
-  let area = Link.root().area;
-  // Ends at a leaf: the tree is finite and each step descends.
-  while (area !== null) {
-    if (area.size < size) area = area.right;
-    else {
-      best = area;
-      area = area.left;
-    }
-  }
-  return best;
-}
-
-/** Balance of the tree: a hash of the address, the larger the nearer to the root. */
-function priority(area: Area): u32 {
-  let hash = <u32>area.address;
-  hash = (hash ^ (hash >>> 16)) * 0x85ebca6b;
-  hash = (hash ^ (hash >>> 13)) * 0xc2b2ae35;
-  return hash ^ (hash >>> 16);
-}
-
-/** Puts a free area with a valid tag into the tree. */
-function insert(area: Area): void {
-  const own = priority(area);
-  let link = Link.root();
-  let other = link.area;
-  while (other !== null && priority(other) >= own) {
-    link = area.isBefore(other) ? Link.left(other) : Link.right(other);
-    other = link.area;
-  }
-  link.area = area;
-  // What hung here is split: everything before the new member goes left of it, the rest right.
-  let before = Link.left(area);
-  let after = Link.right(area);
-  while (other !== null) {
-    if (other.isBefore(area)) {
-      before.area = other;
-      before = Link.right(other);
-      other = before.area;
-    } else {
-      after.area = other;
-      after = Link.left(other);
-      other = after.area;
-    }
-  }
-  before.area = null;
-  after.area = null;
-}
-
-/** Takes a free area out of the tree; its tag is as it was when it was inserted. */
-function remove(area: Area): void {
-  let link = Link.root();
-  let other = link.area;
-  while (other !== null && other !== area) {
-    link = area.isBefore(other) ? Link.left(other) : Link.right(other);
-    other = link.area;
-  }
-  if (CHECKING) invariant(other === area, PANIC_AREA_TREE);
-  let before = area.left;
-  let after = area.right;
-  while (before !== null && after !== null) {
-    if (priority(before) >= priority(after)) {
-      link.area = before;
-      link = Link.right(before);
-      before = link.area;
-    } else {
-      link.area = after;
-      link = Link.left(after);
-      after = link.area;
-    }
-  }
-  link.area = before === null ? after : before;
-}
-
 /** Walks every area: O(areas × log areas). Returns STATUS_OK or the code of what is wrong. */
 export function checkBlocks(): i32 {
   const header = ProcessHeader.get();
@@ -455,12 +315,4 @@ export function checkBlocks(): i32 {
   }
   if (area.below != below || area.size != 0) return PANIC_AREA_TAG;
   return taken == header.liveBlocks ? STATUS_OK : PANIC_AREA_COUNT;
-}
-
-function isInTree(area: Area): bool {
-  let other = Link.root().area;
-  while (other !== null && other !== area) {
-    other = area.isBefore(other) ? other.left : other.right;
-  }
-  return other === area;
 }

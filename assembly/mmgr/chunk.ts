@@ -84,6 +84,12 @@ export class ChunkHeader {
     return this.high >>> OFFSET_SHIFT;
   }
 
+  /** Writes a header. */
+  @inline set(kind: u32, value: u32, offset: u32): void {
+    this.low = (value << VALUE_SHIFT) | kind;
+    this.high = (offset << OFFSET_SHIFT) | (value >>> LOW_VALUE_BITS);
+  }
+
   /** Writes a header whose value is below 2^27. */
   @inline setSmall(kind: u32, value: u32, offset: u32): void {
     this.low = (value << VALUE_SHIFT) | kind;

@@ -21,6 +21,7 @@ import {
   ALLOC_ZERO,
   CHUNK_HEADER_BYTES,
   CONTEXT_FIRST_CHILD_OFFSET,
+  CONTEXT_GUARDED_OFFSET,
   CONTEXT_HANDLE_OFFSET,
   CONTEXT_HEADER_BYTES,
   CONTEXT_IDENT_OFFSET,
@@ -29,6 +30,9 @@ import {
   CONTEXT_NEXT_SIBLING_OFFSET,
   CONTEXT_PARENT_OFFSET,
   KIND_ASET,
+  KIND_BUMP,
+  KIND_GENERATION,
+  KIND_SLAB,
   MAX_ALLOC_BYTES,
   MAX_ALLOC_HUGE_BYTES,
   PANIC_CONTEXT_CLOSED,
@@ -36,6 +40,8 @@ import {
   STATUS_INVALID_POINTER,
   STATUS_OK,
 } from "../common/constants";
+import { callbacks } from "../common/host";
+import { alignedInner, reallocAligned } from "./aligned";
 import {
   AllocSet,
   addAsetStatistics,
@@ -43,12 +49,35 @@ import {
   chunkCapacity,
   deleteAset,
   freeDedicated,
+  freeGenuine,
   genuineBlockOf,
   reallocAset,
   resetAset,
 } from "./aset";
+import { addBumpStatistics, allocBump, Bump, deleteBump, isBumpEmpty, resetBump } from "./bump";
 import { ChunkHeader } from "./chunk";
+import {
+  addGenerationStatistics,
+  allocGeneration,
+  deleteGeneration,
+  freeGeneration,
+  Generation,
+  generationBlockOf,
+  generationCapacity,
+  isGenerationEmpty,
+  reallocGeneration,
+  resetGeneration,
+} from "./generation";
 import { ProcessHeader, Statistics } from "./header";
+import {
+  addSlabStatistics,
+  allocSlab,
+  deleteSlab,
+  freeSlab,
+  resetSlab,
+  Slab,
+  slabBlockOf,
+} from "./slab";
 
 @unmanaged
 export class MemoryContext {
@@ -58,6 +87,8 @@ export class MemoryContext {
   isReset: bool;
   /** May allocate in a critical section; inherited when created. */
   allowInCriticalSection: bool;
+  /** This context or one above it has a ceiling; the host keeps it, see ceiling.ts. */
+  guarded: bool;
   /** Bytes of blocks held for this context alone. */
   memAllocated: u32;
   /** Number of the handle outside wasm; 0 if there is none. */
@@ -69,8 +100,8 @@ export class MemoryContext {
   /** NUL-terminated text, or 0. */
   name: usize;
   ident: usize;
-  /** Callbacks to run at the next reset or delete. */
-  callbacks: usize;
+  /** Whether the host has callbacks to run at the next reset or delete. */
+  callbacks: u32;
 
   @inline static at(address: usize): MemoryContext {
     return changetype<MemoryContext>(address);
@@ -85,6 +116,7 @@ export class MemoryContext {
     this.kind = kind;
     this.isReset = true;
     this.allowInCriticalSection = false;
+    this.guarded = false;
     this.memAllocated = 0;
     this.handle = 0;
     this.parent = null;
@@ -132,6 +164,7 @@ export class MemoryContext {
 
 if (offsetof<MemoryContext>() != CONTEXT_HEADER_BYTES) ERROR("the common header is 44 bytes");
 if (offsetof<MemoryContext>("kind") != CONTEXT_KIND_OFFSET) ERROR("kind");
+if (offsetof<MemoryContext>("guarded") != CONTEXT_GUARDED_OFFSET) ERROR("guarded");
 if (offsetof<MemoryContext>("handle") != CONTEXT_HANDLE_OFFSET) ERROR("handle");
 if (offsetof<MemoryContext>("parent") != CONTEXT_PARENT_OFFSET) ERROR("parent");
 if (offsetof<MemoryContext>("firstChild") != CONTEXT_FIRST_CHILD_OFFSET) ERROR("firstChild");
@@ -147,7 +180,10 @@ export function firstRoot(): MemoryContext | null {
 /** Links a context its kind has made; it inherits from its parent. */
 export function adopt(context: MemoryContext, parent: MemoryContext | null, handle: u32): void {
   context.handle = handle;
-  if (parent !== null) context.allowInCriticalSection = parent.allowInCriticalSection;
+  if (parent !== null) {
+    context.allowInCriticalSection = parent.allowInCriticalSection;
+    context.guarded = parent.guarded;
+  }
   context.link(parent);
 }
 
@@ -167,12 +203,32 @@ if (1 << HEADER_SHIFT != CHUNK_HEADER_BYTES) ERROR("chunks are as aligned as the
 
 /** A chunk of `bytes` as `flags` ask, or 0. A size above the limit leaves the context untouched. */
 export function allocExtended(context: MemoryContext, bytes: u32, flags: u32): usize {
-  const limit: u32 = (flags & ALLOC_HUGE) != 0 ? MAX_ALLOC_HUGE_BYTES : MAX_ALLOC_BYTES;
+  const limit = Limit.of(flags);
   if (bytes > limit) return 0;
-  if (context.kind != KIND_ASET) return 0;
-  const chunk = allocAset(changetype<AllocSet>(context), bytes, limit);
+  const chunk = allocAny(context, bytes, limit);
   if (chunk != 0 && (flags & ALLOC_ZERO) != 0) memory.fill(chunk, 0, bytes);
   return chunk;
+}
+
+@unmanaged
+class Limit {
+  /** Largest request that these flags allow. */
+  @inline static of(flags: u32): u32 {
+    return (flags & ALLOC_HUGE) != 0 ? MAX_ALLOC_HUGE_BYTES : MAX_ALLOC_BYTES;
+  }
+}
+
+/** A chunk in a context of any kind; 0 on failure. */
+export function allocAny(context: MemoryContext, bytes: u32, limit: u32): usize {
+  if (context.kind == KIND_ASET) return allocAset(changetype<AllocSet>(context), bytes, limit);
+  if (context.kind == 0) return 0;
+  context.isReset = false;
+  if (context.kind == KIND_GENERATION) {
+    return allocGeneration(changetype<Generation>(context), bytes, limit);
+  }
+  if (context.kind == KIND_BUMP) return allocBump(changetype<Bump>(context), bytes, limit);
+  const slab = changetype<Slab>(context);
+  return bytes == slab.chunkSize ? allocSlab(slab) : 0;
 }
 
 /** Frees what is no common chunk of a general context; the pointer is readable. */
@@ -184,23 +240,61 @@ export function freeUncommon(chunk: usize): i32 {
     freeDedicated(block);
     return STATUS_OK;
   }
-  return STATUS_INVALID_POINTER;
+  if (header.kind == KIND_GENERATION) return freeGeneration(chunk);
+  if (header.kind == KIND_SLAB) return freeSlab(chunk);
+  const inner = alignedInner(header);
+  return inner == 0 ? STATUS_INVALID_POINTER : freeInner(inner);
 }
 
-/** The chunk, moved or not, now `bytes` long; 0 if that fails or there is no such chunk. */
+/** Frees the chunk behind an aligned one, in a context that aligned chunks can be freed in. */
+export function freeInner(chunk: usize): i32 {
+  if (!Chunk.isReadable(chunk)) return STATUS_INVALID_POINTER;
+  const header = ChunkHeader.of(chunk);
+  if (header.kind == KIND_GENERATION) return freeGeneration(chunk);
+  if (header.kind == KIND_SLAB) return freeSlab(chunk);
+  const block = genuineBlockOf(header);
+  if (block === null) return STATUS_INVALID_POINTER;
+  freeGenuine(block, header);
+  return STATUS_OK;
+}
+
+/**
+ * The chunk, moved or not, now `bytes` long; 0 if that fails, if its context cannot do it, or if
+ * there is no such chunk.
+ */
 export function reallocChunk(chunk: usize, bytes: u32, flags: u32): usize {
   if (!Chunk.isReadable(chunk)) return 0;
   const header = ChunkHeader.of(chunk);
-  const limit: u32 = (flags & ALLOC_HUGE) != 0 ? MAX_ALLOC_HUGE_BYTES : MAX_ALLOC_BYTES;
+  const limit = Limit.of(flags);
   const block = genuineBlockOf(header);
-  return block === null ? 0 : reallocAset(block, header, bytes, limit);
+  if (block !== null) return reallocAset(block, header, bytes, limit);
+  if (header.kind == KIND_GENERATION) {
+    const found = generationBlockOf(header);
+    return found === null ? 0 : reallocGeneration(found, header, bytes, limit);
+  }
+  if (header.kind == KIND_SLAB) {
+    const found = slabBlockOf(header);
+    return found !== null && bytes == found.set.chunkSize ? chunk : 0;
+  }
+  return reallocAligned(header, bytes, limit);
 }
 
 /** The context that owns a chunk; null if there is no such chunk. */
 export function contextOf(chunk: usize): MemoryContext | null {
   if (!Chunk.isReadable(chunk)) return null;
-  const block = genuineBlockOf(ChunkHeader.of(chunk));
-  return block === null ? null : block.set;
+  const header = ChunkHeader.of(chunk);
+  const block = genuineBlockOf(header);
+  if (block !== null) return block.set;
+  if (header.kind == KIND_GENERATION) {
+    const found = generationBlockOf(header);
+    return found === null ? null : found.set;
+  }
+  if (header.kind == KIND_SLAB) {
+    const found = slabBlockOf(header);
+    return found === null ? null : found.set;
+  }
+  const inner = alignedInner(header);
+  return inner == 0 ? null : contextOf(inner);
 }
 
 /** What a chunk occupies, header and rounding included; 0 if there is no such chunk. */
@@ -208,15 +302,46 @@ export function spaceOf(chunk: usize): u32 {
   if (!Chunk.isReadable(chunk)) return 0;
   const header = ChunkHeader.of(chunk);
   const block = genuineBlockOf(header);
-  return block === null ? 0 : chunkCapacity(block, header) + CHUNK_HEADER_BYTES;
+  if (block !== null) return chunkCapacity(block, header) + CHUNK_HEADER_BYTES;
+  if (header.kind == KIND_GENERATION) {
+    const found = generationBlockOf(header);
+    return found === null ? 0 : generationCapacity(found, header) + CHUNK_HEADER_BYTES;
+  }
+  if (header.kind == KIND_SLAB) {
+    const found = slabBlockOf(header);
+    return found === null ? 0 : found.set.fullSize;
+  }
+  const inner = alignedInner(header);
+  return inner == 0 ? 0 : spaceOf(inner);
 }
 
 /** Resets this context alone; its children stay. Nothing to do if nothing was allocated. */
 export function resetOnly(context: MemoryContext): void {
-  if (CHECKING) invariant(context.kind == KIND_ASET, PANIC_CONTEXT_CLOSED);
+  if (CHECKING) invariant(context.kind != 0, PANIC_CONTEXT_CLOSED);
   if (context.isReset) return;
-  resetAset(changetype<AllocSet>(context));
+  runCallbacks(context);
+  if (context.kind == KIND_ASET) resetAset(changetype<AllocSet>(context));
+  else if (context.kind == KIND_GENERATION) resetGeneration(changetype<Generation>(context));
+  else if (context.kind == KIND_BUMP) resetBump(changetype<Bump>(context));
+  else resetSlab(changetype<Slab>(context));
   context.isReset = true;
+}
+
+/**
+ * Runs what is to run before the context's chunks go. The host runs them one by one and forgets
+ * each before it calls it; should one throw, the context is as it was, with the rest still
+ * registered.
+ */
+function runCallbacks(context: MemoryContext): void {
+  if (context.callbacks == 0) return;
+  callbacks(context.handle);
+  context.callbacks = 0;
+}
+
+/** Notes that the host has callbacks for this context: the next reset must not be skipped. */
+export function expectCallbacks(context: MemoryContext): void {
+  context.callbacks = 1;
+  context.isReset = false;
 }
 
 /** Deletes everything below a context and resets it. */
@@ -251,9 +376,13 @@ export function deleteContext(context: MemoryContext): void {
 
 /** Unlinked before it is destroyed, so that a failure leaks instead of leaving a dangling link. */
 function deleteOne(context: MemoryContext): void {
+  runCallbacks(context);
   context.unlink();
   context.ident = 0;
-  deleteAset(changetype<AllocSet>(context));
+  if (context.kind == KIND_ASET) deleteAset(changetype<AllocSet>(context));
+  else if (context.kind == KIND_GENERATION) deleteGeneration(changetype<Generation>(context));
+  else if (context.kind == KIND_BUMP) deleteBump(changetype<Bump>(context));
+  else deleteSlab(changetype<Slab>(context));
 }
 
 /** Deletes everything below a context. */
@@ -273,9 +402,13 @@ export function setParent(context: MemoryContext, parent: MemoryContext | null):
   context.link(parent);
 }
 
-/** Whether nothing was allocated since the last reset and nothing lives below. */
+/** Whether a context counts as empty: nothing lives below it, and its kind says so of itself. */
 export function isEmpty(context: MemoryContext): bool {
-  return context.firstChild === null && context.isReset;
+  if (context.firstChild !== null) return false;
+  if (context.kind == KIND_ASET) return context.isReset;
+  if (context.kind == KIND_GENERATION) return isGenerationEmpty(changetype<Generation>(context));
+  if (context.kind == KIND_BUMP) return isBumpEmpty(changetype<Bump>(context));
+  return context.memAllocated == 0;
 }
 
 /** Bytes of blocks held by a context, or by it and everything below. */
@@ -294,13 +427,21 @@ export function memAllocated(context: MemoryContext, recurse: bool): u32 {
 export function countStatistics(context: MemoryContext, recurse: bool): void {
   const sums = Statistics.get();
   sums.clear();
-  addAsetStatistics(changetype<AllocSet>(context), sums);
+  addStatistics(context, sums);
   sums.contexts = 1;
   if (!recurse) return;
   let below = context.nextBelow(context);
   while (below !== null) {
-    addAsetStatistics(changetype<AllocSet>(below), sums);
+    addStatistics(below, sums);
     sums.contexts += 1;
     below = below.nextBelow(context);
   }
+}
+
+function addStatistics(context: MemoryContext, sums: Statistics): void {
+  if (context.kind == KIND_ASET) addAsetStatistics(changetype<AllocSet>(context), sums);
+  else if (context.kind == KIND_GENERATION) {
+    addGenerationStatistics(changetype<Generation>(context), sums);
+  } else if (context.kind == KIND_BUMP) addBumpStatistics(changetype<Bump>(context), sums);
+  else addSlabStatistics(changetype<Slab>(context), sums);
 }

@@ -13,6 +13,7 @@
 // PostgreSQL: none; malloc's own state stands here
 
 import {
+  ADMISSION_ADDRESS,
   BLOCK_STATISTICS_ADDRESS,
   PROCESS_HEADER_ADDRESS,
   PROCESS_HEADER_BYTES,
@@ -38,7 +39,7 @@ export class ProcessHeader {
   liveBytes: u32;
   liveBlocks: u32;
   peakLiveBytes: u32;
-  /** End of the highest area taken, seen from the first; now and at its highest. */
+  /** All that is outside the largest free area; now and at its highest. */
   footprintBytes: u32;
   peakFootprintBytes: u32;
 
@@ -53,6 +54,13 @@ export class ProcessHeader {
   keptDefaultCount: u32;
   keptSmall: usize;
   keptSmallCount: u32;
+
+  /** Checked builds: the chunk that was last looked at for damage; a panic may be about it. */
+  suspect: usize;
+
+  /** The context that asks its host for leave to take a block, and the bytes; 0 is a refusal. */
+  asking: usize;
+  asked: u32;
 
   /** The record of this memory. */
   @inline static get(): ProcessHeader {
@@ -69,6 +77,10 @@ export class Statistics {
   freeChunks: u32;
   /** Contexts counted. */
   contexts: u32;
+  /** Chunks cut in the blocks of generation contexts, freed ones included. */
+  chunks: u32;
+  /** Blocks that slab contexts keep empty. */
+  emptyBlocks: u32;
 
   @inline static get(): Statistics {
     return changetype<Statistics>(STATISTICS_ADDRESS);
@@ -81,6 +93,8 @@ export class Statistics {
     this.freeBytes = 0;
     this.freeChunks = 0;
     this.contexts = 0;
+    this.chunks = 0;
+    this.emptyBlocks = 0;
   }
 }
 
@@ -89,6 +103,9 @@ if (offsetof<ProcessHeader>() > <usize>(STATISTICS_ADDRESS - PROCESS_HEADER_ADDR
 }
 if (PROCESS_HEADER_ADDRESS + offsetof<ProcessHeader>("requests") != BLOCK_STATISTICS_ADDRESS) {
   ERROR("the counters lie where the caller reads them");
+}
+if (PROCESS_HEADER_ADDRESS + offsetof<ProcessHeader>("asking") != ADMISSION_ADDRESS) {
+  ERROR("what is asked of the host lies where the host reads it");
 }
 if (offsetof<Statistics>() > <usize>(PROCESS_HEADER_BYTES - STATISTICS_ADDRESS)) {
   ERROR("the statistics run into the blocks");

@@ -64,6 +64,12 @@ export class Shadow {
     memory.fill(chunk + requested, <u8>FILL_SLACK, capacity - requested);
   }
 
+  /** As give, of a chunk that has no header and so can be neither freed nor resized. */
+  static fillUntracked(chunk: usize, requested: u32, capacity: u32): void {
+    memory.fill(chunk, <u8>FILL_FRESH, requested);
+    memory.fill(chunk + requested, <u8>FILL_SLACK, capacity - requested);
+  }
+
   /** A live chunk now serves a request of another size, its contents kept. */
   static resize(chunk: usize, requested: u32, capacity: u32): void {
     Shadow.of(chunk).word = requested + LIVE;
@@ -74,6 +80,16 @@ export class Shadow {
   static free(chunk: usize, capacity: u32): void {
     Shadow.of(chunk).word = FREED;
     memory.fill(chunk, <u8>FILL_FREED, capacity);
+  }
+
+  /** Makes a freed chunk look alive, for a moment, to code that only reads headers. */
+  static revive(chunk: usize): void {
+    Shadow.of(chunk).word = LIVE;
+  }
+
+  /** Ends what revive began. */
+  static bury(chunk: usize): void {
+    Shadow.of(chunk).word = FREED;
   }
 
   /** No chunk begins in these bytes any more. */
@@ -89,6 +105,7 @@ export class Shadow {
 
   /** Panics if somebody wrote behind the live chunk or into the freed one. */
   static demandIntact(chunk: usize, capacity: u32): void {
+    ProcessHeader.get().suspect = chunk;
     if (Shadow.isFreed(chunk)) invariant(Shadow.isWiped(chunk, capacity), PANIC_WRITE_AFTER_FREE);
     else invariant(Shadow.hasSlack(chunk, capacity), PANIC_WRITE_PAST_END);
   }

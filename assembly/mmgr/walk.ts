@@ -11,6 +11,9 @@ import {
   ASET_FREELISTS,
   CHUNK_HEADER_BYTES,
   KIND_ASET,
+  KIND_BUMP,
+  KIND_GENERATION,
+  KIND_SLAB,
   PANIC_ACCOUNTING,
   PANIC_BLOCK_HEADER,
   PANIC_BLOCK_WALK,
@@ -22,11 +25,16 @@ import {
   PANIC_WRITE_PAST_END,
   STATUS_OK,
 } from "../common/constants";
-import { AllocBlock, AllocSet } from "./aset";
+import { AllocSet } from "./aset";
+import { AllocBlock } from "./aset-block";
 import { checkBlocks } from "./blocks";
+import { Bump } from "./bump";
 import { ChunkHeader } from "./chunk";
 import { firstRoot, MemoryContext } from "./context";
+import { Generation } from "./generation";
 import { Shadow } from "./shadow";
+import { Slab } from "./slab";
+import { checkBump, checkGeneration, checkSlab } from "./walk-kinds";
 
 /** Checks the block provider and every context. */
 export function checkHeap(): i32 {
@@ -43,7 +51,7 @@ function checkTree(top: MemoryContext): i32 {
   let context: MemoryContext | null = top;
   while (context !== null) {
     let code = checkLinks(context);
-    if (code == STATUS_OK) code = checkAset(changetype<AllocSet>(context));
+    if (code == STATUS_OK) code = checkContext(context);
     if (code != STATUS_OK) return code;
     context = context.nextBelow(top);
   }
@@ -51,7 +59,6 @@ function checkTree(top: MemoryContext): i32 {
 }
 
 function checkLinks(context: MemoryContext): i32 {
-  if (context.kind != KIND_ASET) return PANIC_CONTEXT_KIND;
   const previous = context.previousSibling;
   const parent = context.parent;
   if (previous !== null) {
@@ -61,6 +68,13 @@ function checkLinks(context: MemoryContext): i32 {
     if (parent.firstChild !== context) return PANIC_CONTEXT_LINK;
   } else if (firstRoot() !== context) return PANIC_CONTEXT_LINK;
   return STATUS_OK;
+}
+
+function checkContext(context: MemoryContext): i32 {
+  if (context.kind == KIND_ASET) return checkAset(changetype<AllocSet>(context));
+  if (context.kind == KIND_GENERATION) return checkGeneration(changetype<Generation>(context));
+  if (context.kind == KIND_SLAB) return checkSlab(changetype<Slab>(context));
+  return context.kind == KIND_BUMP ? checkBump(changetype<Bump>(context)) : PANIC_CONTEXT_KIND;
 }
 
 /** Checks one general context: O(chunks). */

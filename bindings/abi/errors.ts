@@ -14,6 +14,16 @@ export interface ErrorParts {
   readonly cause?: unknown;
 }
 
+/** As {@link ErrorParts}, with what a checked memory knows about the chunk in question. */
+export interface ChunkParts extends ErrorParts {
+  /** Address of the chunk. */
+  readonly pointer?: number;
+  /** Name of its context. */
+  readonly context?: string;
+  /** Call stack of its allocation, if that was sampled. */
+  readonly allocationSite?: string;
+}
+
 /** Base class of everything palloc throws on purpose. */
 export class PallocError extends Error {
   /** SQLSTATE: five characters, stable across releases. */
@@ -30,18 +40,27 @@ export class PallocError extends Error {
   }
 }
 
+/** Optional parts of an {@link OutOfMemoryError}. */
+export interface OutOfMemoryParts extends ErrorParts {
+  /** Default: `out of memory`. */
+  readonly message?: string;
+  /** See {@link OutOfMemoryError.statistics}. */
+  readonly statistics?: string | undefined;
+}
+
 /** 53200: no memory for a request. The context and every other one stay usable. */
 export class OutOfMemoryError extends PallocError {
   /** Bytes asked for. */
   readonly requestedBytes: number;
   /** Name of the context that was asked, or of the structure that found no room. */
   readonly context: string | undefined;
+  /**
+   * Where the memory is: the text of MemoryContextStats for the whole tree at that moment, which
+   * PostgreSQL writes to its log. Undefined where no context was asked.
+   */
+  readonly statistics: string | undefined;
 
-  constructor(
-    requestedBytes: number,
-    context: string | undefined,
-    parts: ErrorParts & { readonly message?: string } = {},
-  ) {
+  constructor(requestedBytes: number, context: string | undefined, parts: OutOfMemoryParts = {}) {
     const detail =
       parts.detail ??
       (context === undefined
@@ -53,6 +72,7 @@ export class OutOfMemoryError extends PallocError {
     });
     this.requestedBytes = requestedBytes;
     this.context = context;
+    this.statistics = parts.statistics;
   }
 }
 
@@ -75,10 +95,15 @@ export class InvalidSizeError extends PallocError {
 /** XX000: a pointer that is no chunk of this memory. Nothing was changed. */
 export class InvalidPointerError extends PallocError {
   readonly pointer: number;
+  /** Checked mode: name of the context that had the chunk, and the call stack of its allocation. */
+  readonly context: string | undefined;
+  readonly allocationSite: string | undefined;
 
-  constructor(pointer: number, message: string) {
-    super("XX000", message);
+  constructor(pointer: number, message: string, parts: ChunkParts = {}) {
+    super("XX000", message, parts);
     this.pointer = pointer;
+    this.context = parts.context;
+    this.allocationSite = parts.allocationSite;
   }
 }
 
@@ -175,11 +200,19 @@ export class DataCorruptedError extends PallocError {
 export class CorruptionError extends PallocError {
   /** The PANIC_ constant of assembly/common/constants.ts. */
   readonly panic: number;
+  /** Checked mode: the damaged chunk, name of its context, call stack of its allocation. */
+  readonly pointer: number | undefined;
+  readonly context: string | undefined;
+  readonly allocationSite: string | undefined;
 
-  constructor(panic: number) {
+  constructor(panic: number, parts: ChunkParts = {}) {
     super("XX000", `memory is corrupted (panic ${panic})`, {
       hint: "A write past the end of a chunk or into freed memory is the usual cause; run with { checked: true }.",
+      ...parts,
     });
     this.panic = panic;
+    this.pointer = parts.pointer;
+    this.context = parts.context;
+    this.allocationSite = parts.allocationSite;
   }
 }

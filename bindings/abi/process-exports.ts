@@ -20,6 +20,24 @@ export interface ProcessExports {
     maxSize: number,
     handle: number,
   ): number;
+  createGeneration(
+    parent: number,
+    minSize: number,
+    initSize: number,
+    maxSize: number,
+    handle: number,
+  ): number;
+  createBump(
+    parent: number,
+    minSize: number,
+    initSize: number,
+    maxSize: number,
+    handle: number,
+  ): number;
+  createSlab(parent: number, blockSize: number, chunkSize: number, handle: number): number;
+  slabChunksPerBlock(blockSize: number, chunkSize: number): number;
+  allocAligned(context: number, bytes: number, alignment: number, flags: number): number;
+  expectCallbacks(context: number): void;
   reset(context: number): void;
   resetOnly(context: number): void;
   resetChildren(context: number): void;
@@ -30,5 +48,14 @@ export interface ProcessExports {
   memAllocated(context: number, recurse: number): number;
   statistics(context: number, recurse: number): void;
   injectFaults(skip: number, count: number): void;
+  switchContext(context: number): number;
+  palloc(bytes: number): number;
+  pallocIn(context: number, bytes: number): number;
+  palloc0(bytes: number): number;
+  repalloc(chunk: number, bytes: number): number;
+  pfree(chunk: number): void;
+  liveChunks(context: number): number;
+  formerContext(chunk: number): number;
+  suspect(): number;
   checkHeap(): number;
 }

@@ -26,8 +26,11 @@ interface WasmNamespace {
     bytes: Uint8Array,
   ) => WasmModule) & {
     exports(module: WasmModule): { name: string; kind: string }[];
+    customSections(module: WasmModule, name: string): ArrayBuffer[];
     imports(module: WasmModule): { module: string; name: string; kind: string }[];
   };
+  readonly Global: new (type: { value: "i32"; mutable?: boolean }, value: number) => object;
+  readonly Table: new (type: { element: "anyfunc"; initial: number }) => object;
   compile(bytes: Uint8Array): Promise<WasmModule>;
 }
 

@@ -11,20 +11,36 @@ import {
   ALLOC_HUGE,
   ALLOC_NO_OOM,
   ALLOC_ZERO,
-  MAX_ALLOC_BYTES,
-  MAX_ALLOC_HUGE_BYTES,
+  CONTEXT_HEADER_BYTES,
+  MAX_ALIGN,
 } from "../../assembly/common/constants.ts";
-import { ClosedError, InvalidSizeError, OutOfMemoryError, PallocError } from "../abi/errors.ts";
+import { ClosedError, PallocError } from "../abi/errors.ts";
 import { type ChunkPtr, type ContextPtr, ptr } from "../abi/pointers.ts";
-import type { ContextStatistics, ProcessCore } from "./core.ts";
+import { markGuarded } from "./ceiling.ts";
+import { ContextTools } from "./context-tools.ts";
+import type { ContextStatistics, ContextType, ProcessCore } from "./core.ts";
+import {
+  checkFlags,
+  creationFailure,
+  demandAdmission,
+  limitOf,
+  requestFailure,
+  wrongSlabSize,
+} from "./failures.ts";
+import {
+  allocSet,
+  bump,
+  type ContextMaker,
+  checkAlignment,
+  generation,
+  type SlabSizes,
+  slab,
+} from "./kinds.ts";
 import type { ProcessMemory } from "./memory.ts";
-import { ALLOCSET_DEFAULT_SIZES, type ContextSizes, resolveSizes } from "./sizes.ts";
+import { ALLOCSET_DEFAULT_SIZES, type ContextSizes } from "./sizes.ts";
 
 /** Flags of {@link MemoryContext.allocExtended}. */
 export { ALLOC_HUGE, ALLOC_NO_OOM, ALLOC_ZERO };
-
-/** Sum of all ALLOC_ flags. */
-const ALL_FLAGS = ALLOC_HUGE | ALLOC_NO_OOM | ALLOC_ZERO;
 
 /**
  * A region of process memory, made by {@link MemoryContext.createChild}. Everything allocated in it
@@ -38,7 +54,7 @@ const ALL_FLAGS = ALLOC_HUGE | ALLOC_NO_OOM | ALLOC_ZERO;
  * ```
  * @see PostgreSQL: src/backend/utils/mmgr/mcxt.c, src/backend/utils/mmgr/aset.c
  */
-export class MemoryContext {
+export class MemoryContext extends ContextTools {
   /** Name given at creation. */
   readonly name: string;
   readonly #core: ProcessCore;
@@ -59,6 +75,7 @@ export class MemoryContext {
     name: string,
     place: { address: number; number: number; parent: MemoryContext | null; permanent: boolean },
   ) {
+    super();
     this.name = name;
     this.#core = core;
     this.#allocIn = core.exports.alloc;
@@ -69,49 +86,58 @@ export class MemoryContext {
     core.keep(place.number, this);
   }
 
-  /**
-   * Makes a context in wasm and its handle.
-   *
-   * @internal
-   */
+  /** Makes a context in wasm and its handle. @internal */
   static create(
     core: ProcessCore,
     parent: MemoryContext | null,
     name: string,
-    options: { sizes: ContextSizes; permanent?: boolean },
+    maker: ContextMaker,
+    permanent = false,
   ): MemoryContext {
-    const { minContextSize, initBlockSize, maxBlockSize } = resolveSizes(options.sizes);
-    const above = parent === null ? 0 : parent.#address;
+    if (typeof name !== "string") throw new TypeError("the name of a context must be a string");
+    const above = parent === null ? 0 : parent.#demandOpen();
+    demandAdmission(core, above, maker.firstBytes);
     const number = core.reserveNumber();
-    const address =
-      core.exports.createContext(above, minContextSize, initBlockSize, maxBlockSize, number) >>> 0;
-    if (address === 0) {
-      core.release(number);
-      throw new OutOfMemoryError(minContextSize === 0 ? initBlockSize : minContextSize, name, {
-        detail: `Failed while creating memory context "${name}".`,
-      });
+    let address = 0;
+    try {
+      address = maker.make(core.exports, above, number) >>> 0;
+    } finally {
+      if (address === 0) core.release(number);
     }
-    const permanent = options.permanent ?? false;
+    if (address === 0) {
+      throw creationFailure(core, above, name, maker.firstBytes);
+    }
     return new MemoryContext(core, name, { address, number, parent, permanent });
   }
 
-  /**
-   * Takes a context out of the tree, to stand beside the others without a parent.
-   *
-   * @internal
-   */
+  /** Takes a context out of the tree, to stand beside the others without a parent. @internal */
   static makeRoot(context: MemoryContext): void {
     context.#core.exports.setParent(context.#demandOpen(), 0);
+    markGuarded(context.#core, context.#address);
     context.#unlink();
   }
 
   /**
-   * Closes handles without touching wasm: for a memory that is disposed of as a whole.
-   *
-   * @internal
+   * Runs the callbacks of a tree and closes its handles in the order of deletion, without touching
+   * wasm: for a memory that goes as a whole. Returns what callbacks threw. @internal
    */
-  static close(context: MemoryContext): void {
-    context.#closeTree();
+  static close(root: MemoryContext): unknown[] {
+    const thrown: unknown[] = [];
+    // Each round closes a handle or takes a callback that throws.
+    for (let context = root; !root.closed; ) {
+      while (context.#firstChild !== null) context = context.#firstChild;
+      try {
+        context.runCallbacks();
+        if (context.#firstChild !== null) continue;
+        const above: MemoryContext | null = context.#parent;
+        context.#unlink();
+        if (!context.closed) context.#closeTree();
+        context = above ?? root;
+      } catch (error) {
+        thrown.push(error);
+      }
+    }
+    return thrown;
   }
 
   /** The memory this context is part of. */
@@ -122,6 +148,11 @@ export class MemoryContext {
   /** Where the context's header lies. @throws {@link ClosedError} after deletion */
   get address(): ContextPtr {
     return ptr<ContextPtr>(this.#demandOpen());
+  }
+
+  /** Kind of the context. */
+  get type(): ContextType {
+    return this.#core.typeAt(this.#demandOpen());
   }
 
   /** Whether the context was deleted, by itself or with one above it. */
@@ -143,6 +174,7 @@ export class MemoryContext {
 
   set ident(text: string | null) {
     this.#demandOpen();
+    if (text !== null && typeof text !== "string") throw new TypeError("an ident must be a string");
     this.#ident = text;
   }
 
@@ -194,14 +226,25 @@ export class MemoryContext {
    */
   allocExtended(bytes: number, flags: number): ChunkPtr | 0 {
     checkFlags(flags);
-    const limit = (flags & ALLOC_HUGE) !== 0 ? MAX_ALLOC_HUGE_BYTES : MAX_ALLOC_BYTES;
-    if (bytes >>> 0 === bytes) {
-      const chunk = this.#core.exports.allocExtended(this.#address, bytes, flags);
-      if (chunk !== 0) return ptr<ChunkPtr>(chunk);
-    }
-    const failure = this.#failure(bytes, limit);
-    if (failure instanceof OutOfMemoryError && (flags & ALLOC_NO_OOM) !== 0) return 0;
-    throw failure;
+    const { allocExtended } = this.#core.exports;
+    const chunk = bytes >>> 0 === bytes ? allocExtended(this.#address, bytes, flags) : 0;
+    return this.#chunkOrZero(chunk, bytes, flags);
+  }
+
+  /**
+   * Allocates at a multiple of `alignment`. The chunk can be freed and resized, keeping its
+   * alignment, in general and generation contexts; in a slab the enlarged request never has the
+   * right size.
+   *
+   * @param alignment - a power of two below 128 MB; up to 8 it is as {@link allocExtended}
+   * @see PostgreSQL: src/backend/utils/mmgr/mcxt.c, MemoryContextAllocAligned
+   */
+  allocAligned(bytes: number, alignment: number, flags = 0): ChunkPtr | 0 {
+    checkFlags(flags);
+    checkAlignment(alignment);
+    const { allocAligned } = this.#core.exports;
+    const chunk = bytes >>> 0 === bytes ? allocAligned(this.#address, bytes, alignment, flags) : 0;
+    return this.#chunkOrZero(chunk, alignment > MAX_ALIGN ? bytes + alignment : bytes, flags);
   }
 
   /**
@@ -212,9 +255,43 @@ export class MemoryContext {
    * @see PostgreSQL: src/backend/utils/mmgr/aset.c, AllocSetContextCreateInternal
    */
   createChild(name: string, sizes: ContextSizes = ALLOCSET_DEFAULT_SIZES): MemoryContext {
-    if (typeof name !== "string") throw new TypeError("the name of a context must be a string");
-    this.#demandOpen();
-    return MemoryContext.create(this.#core, this, name, { sizes });
+    return MemoryContext.create(this.#core, this, name, allocSet(sizes));
+  }
+
+  /**
+   * Makes a generation context below this one: for chunks freed in the order they were allocated,
+   * or in groups. A freed chunk is only counted; its block goes back when all of its chunks are
+   * free.
+   *
+   * @see PostgreSQL: src/backend/utils/mmgr/generation.c, GenerationContextCreate
+   */
+  createGeneration(name: string, sizes: ContextSizes = ALLOCSET_DEFAULT_SIZES): MemoryContext {
+    return MemoryContext.create(this.#core, this, name, generation(sizes));
+  }
+
+  /**
+   * Makes a slab context below this one: all chunks have one size, and blocks that drain go back.
+   *
+   * @throws {@link PallocError} XX000 if a block is too small for one chunk
+   * @see PostgreSQL: src/backend/utils/mmgr/slab.c, SlabContextCreate
+   */
+  createSlab(name: string, sizes: SlabSizes): MemoryContext {
+    return MemoryContext.create(this.#core, this, name, slab(sizes));
+  }
+
+  /**
+   * Makes a bump context below this one: an arena without chunk headers. Its chunks can be neither
+   * freed nor resized, nor asked for their context; reset or delete frees them all.
+   *
+   * @see PostgreSQL: src/backend/utils/mmgr/bump.c, BumpContextCreate
+   */
+  createBump(name: string, sizes: ContextSizes = ALLOCSET_DEFAULT_SIZES): MemoryContext {
+    return MemoryContext.create(this.#core, this, name, bump(sizes));
+  }
+
+  /** Has wasm announce the next reset or delete. @internal */
+  expectCallbacks(): void {
+    this.#core.exports.expectCallbacks(this.#demandOpen());
   }
 
   /**
@@ -228,7 +305,7 @@ export class MemoryContext {
       this.#core.exports.resetOnly(address);
       return;
     }
-    this.#core.exports.reset(address);
+    this.#clearing(() => this.#core.exports.reset(address));
     this.#closeChildren();
   }
 
@@ -254,7 +331,7 @@ export class MemoryContext {
         hint: "Dispose of the memory itself, or reset the context.",
       });
     }
-    this.#core.exports.deleteContext(address);
+    this.#clearing(() => this.#core.exports.deleteContext(address));
     this.#unlink();
     this.#closeTree();
   }
@@ -269,7 +346,7 @@ export class MemoryContext {
       }
       return;
     }
-    this.#core.exports.deleteChildren(address);
+    this.#clearing(() => this.#core.exports.deleteChildren(address));
     this.#closeChildren();
   }
 
@@ -294,6 +371,7 @@ export class MemoryContext {
     }
     if (this.#parent === parent) return;
     this.#core.exports.setParent(address, above);
+    markGuarded(this.#core, address);
     this.#unlink();
     this.#link(parent);
   }
@@ -305,8 +383,11 @@ export class MemoryContext {
    * @see PostgreSQL: src/backend/utils/mmgr/mcxt.c, MemoryContextMemConsumed
    */
   stats(recurse = false): ContextStatistics {
-    const { contexts, ...sums } = this.#core.statistics(this.#demandOpen(), recurse);
-    return sums;
+    const { blocks, totalBytes, freeBytes, freeChunks, usedBytes } = this.#core.statistics(
+      this.#demandOpen(),
+      recurse,
+    );
+    return { blocks, totalBytes, freeBytes, freeChunks, usedBytes };
   }
 
   /** Bytes of blocks held for this context, with those of everything below it if `recurse`. */
@@ -324,6 +405,36 @@ export class MemoryContext {
     if (this.#address !== 0) this.delete();
   }
 
+  /**
+   * Resets or deletes in wasm. Should a callback throw, everything that was deleted before it is
+   * closed here, too: contexts below before those above, siblings in their order.
+   */
+  #clearing(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      const { interrupted } = this.#core;
+      this.#core.interrupted = undefined;
+      if (interrupted !== undefined) this.#closeBefore(interrupted);
+      throw error;
+    }
+  }
+
+  /** Closes what comes before `stop` in the order of deletion; whether `stop` was met. */
+  #closeBefore(stop: MemoryContext): boolean {
+    for (let child = this.#firstChild; child !== null; child = this.#firstChild) {
+      if (child.#closeBefore(stop)) return true;
+      child.#unlink();
+      child.#closeTree();
+    }
+    return this === stop;
+  }
+
+  /** Lends the inside to what is made of it. @internal */
+  withCore(work: (core: ProcessCore, context: MemoryContext) => void): void {
+    work(this.#core, this);
+  }
+
   #demandOpen(): number {
     if (this.#address === 0) throw new ClosedError(`memory context "${this.name}"`);
     return this.#address;
@@ -331,14 +442,26 @@ export class MemoryContext {
 
   /** The rare outcomes of an ordinary request: an address above 2 GiB, or none. */
   #chunkOrFailure(chunk: number, bytes: number): ChunkPtr {
-    if (chunk === 0) throw this.#failure(bytes, MAX_ALLOC_BYTES);
+    if (chunk === 0) throw this.#failure(bytes);
     return ptr<ChunkPtr>(chunk);
   }
 
-  /** What to throw for a request that gave no chunk. */
-  #failure(bytes: number, limit: number): Error {
+  /** The outcome of a request with flags. */
+  #chunkOrZero(chunk: number, bytes: number, flags: number): ChunkPtr | 0 {
+    if (chunk !== 0) return ptr<ChunkPtr>(chunk);
+    const failure = this.#failure(bytes, flags);
+    if (failure === undefined) return 0;
+    throw failure;
+  }
+
+  /** What to throw for a request that gave no chunk; undefined if 0 was asked for instead. */
+  #failure(bytes: number, flags = 0): Error | undefined {
     if (this.#address === 0) return new ClosedError(`memory context "${this.name}"`);
-    return requestFailure(bytes, limit, this.name);
+    if (this.type === "Slab" && bytes >>> 0 === bytes && bytes <= limitOf(flags)) {
+      const chunkSize = this.#core.word(this.#address, CONTEXT_HEADER_BYTES);
+      if (bytes !== chunkSize) return wrongSlabSize(bytes, chunkSize);
+    }
+    return requestFailure(this.#core, this.#address, bytes, flags);
   }
 
   #link(parent: MemoryContext): void {
@@ -374,21 +497,4 @@ export class MemoryContext {
       context.#core.release(context.#number);
     }
   }
-}
-
-/** Rejects what is no sum of ALLOC_ flags. */
-export function checkFlags(flags: number): void {
-  if ((flags & ALL_FLAGS) !== flags) {
-    throw new RangeError(`unknown allocation flags ${flags}`);
-  }
-}
-
-/** What to throw for a size that is wrong, too large, or not to be had. */
-export function requestFailure(bytes: number, limit: number, context: string): Error {
-  if (!Number.isInteger(bytes)) {
-    return new TypeError(`a request must be a whole number of bytes, not ${String(bytes)}`);
-  }
-  if (bytes < 0) return new RangeError(`a request cannot be negative: ${bytes}`);
-  if (bytes > limit) return new InvalidSizeError(bytes, limit);
-  return new OutOfMemoryError(bytes, context);
 }

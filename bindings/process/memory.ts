@@ -5,30 +5,40 @@
  */
 
 import {
-  ALLOC_HUGE,
-  ALLOC_NO_OOM,
   BLOCK_STATISTICS_ADDRESS,
   CHUNK_HEADER_BYTES,
-  MAX_ALLOC_BYTES,
-  MAX_ALLOC_HUGE_BYTES,
   PROCESS_DEFAULT_BYTES,
   PROCESS_MAX_BYTES,
   PROCESS_MIN_BYTES,
   WASM_PAGE_BYTES,
 } from "../../assembly/common/constants.ts";
-import { ClosedError, InvalidPointerError, OutOfMemoryError } from "../abi/errors.ts";
+import { ClosedError, InvalidPointerError, OutOfMemoryError, PallocError } from "../abi/errors.ts";
 import { compile, compileSync, instantiate } from "../abi/load.ts";
 import { type ChunkPtr, ptr } from "../abi/pointers.ts";
 import type { ProcessExports } from "../abi/process-exports.ts";
 import { MemoryViews } from "../abi/views.ts";
 import { type WasmMemory, type WasmModule, wasm } from "../abi/wasm-types.ts";
-import { checkFlags, MemoryContext, requestFailure } from "./context.ts";
+import { blamePanic, blamePointer } from "./blame.ts";
+import { MemoryContext } from "./context.ts";
 import { ProcessCore } from "./core.ts";
+import { checkFlags, limitOf, requestFailure } from "./failures.ts";
+import {
+  answerRefused,
+  importsFor,
+  importsOf,
+  type PlacedImports,
+  type PlacementOptions,
+  type WasmImports,
+  whileCurrent,
+} from "./imports.ts";
+import { allocSet, type ContextMaker } from "./kinds.ts";
+import { MemorySight, type SightOptions, watched } from "./memory-sight.ts";
 import { ALLOCSET_DEFAULT_SIZES, type ContextSizes, parseBytes } from "./sizes.ts";
+import { reportLeaks } from "./snapshot.ts";
 import { type StatsTextLimits, statsText } from "./stats-text.ts";
 
 /** How a process memory is made. */
-export interface ProcessMemoryOptions {
+export interface ProcessMemoryOptions extends SightOptions {
   /**
    * Most the memory may become: bytes, or text such as `"64MB"`. Default 64 MB; 64 kB to 4 GB (a
    * checked memory: to 2.66 GB), rounded down to whole 64 kB. Address space is reserved at once;
@@ -40,8 +50,11 @@ export interface ProcessMemoryOptions {
    * Below it the memory grows on demand, and each growth empties the views taken before.
    */
   readonly initialMemory?: string | number;
-  /** Uses the checked build, which finds misuse and is several times slower. Default false. */
-  readonly checked?: boolean;
+  /**
+   * Sees each {@link OutOfMemoryError} before it is thrown, where PostgreSQL writes the statistics
+   * of all contexts to its log. What it throws itself is thrown instead. Default: nothing.
+   */
+  readonly onOutOfMemory?: (error: OutOfMemoryError) => void;
 }
 
 /** Traffic between the contexts and the block provider underneath. */
@@ -54,7 +67,7 @@ export interface BlockStatistics {
   readonly liveBytes: number;
   readonly liveBlocks: number;
   readonly peakLiveBytes: number;
-  /** Bytes up to the end of the highest block; now and at the highest. */
+  /** Bytes outside the largest free area: what the blocks span; now and at the highest. */
   readonly footprintBytes: number;
   readonly peakFootprintBytes: number;
 }
@@ -78,22 +91,35 @@ interface Pages {
  * scratch.delete();
  * ```
  */
-export class ProcessMemory {
+export class ProcessMemory extends MemorySight {
   readonly #core: ProcessCore;
   #top: MemoryContext | undefined;
   #errorContext: MemoryContext | undefined;
   #roots: MemoryContext[] = [];
+  readonly #imports: WasmImports;
+  #disposing = false;
   #disposed = false;
   /** The export `free`, held in a field: the hot path is one property and one call. */
   #freeChunk: (chunk: number) => number;
 
-  private constructor(module: WasmModule, pages: Pages) {
+  private constructor(module: WasmModule, pages: Pages, options: ProcessMemoryOptions) {
+    super();
     const memory = reserve(pages);
-    const exports = instantiate<ProcessExports>(module, memory);
+    const callbacks = (number: number): undefined => this.#core.runCallbacks(number);
+    const refused = (kind: number, address: number, bytes: number): number =>
+      answerRefused(this.#core, kind, address, bytes);
+    const panic = (code: number): never => {
+      throw blamePanic(this.#core, code);
+    };
+    const host = { callbacks, refused, panic };
+    const { exports, sites } = watched(instantiate(module, memory, host), options);
     const shadow = pages.shadow === 0 ? 0 : pages.maximum * WASM_PAGE_BYTES;
     exports.initialize(pages.initial, pages.maximum, shadow);
     this.#core = new ProcessCore(this, exports, new MemoryViews(memory));
+    this.#core.watch(options, sites);
+    this.#core.onOutOfMemory = options.onOutOfMemory;
     this.#freeChunk = exports.free;
+    this.#imports = importsOf(this.#core, memory);
   }
 
   /**
@@ -105,13 +131,15 @@ export class ProcessMemory {
    */
   static createSync(options: ProcessMemoryOptions = {}): ProcessMemory {
     const pages = resolvePages(options);
-    return new ProcessMemory(compileSync("process", options.checked ?? false), pages).#begin();
+    const module = compileSync("process", options.checked ?? false);
+    return new ProcessMemory(module, pages, options).#begin();
   }
 
   /** As {@link ProcessMemory.createSync}, compiling off the calling thread. */
   static async create(options: ProcessMemoryOptions = {}): Promise<ProcessMemory> {
     const pages = resolvePages(options);
-    return new ProcessMemory(await compile("process", options.checked ?? false), pages).#begin();
+    const module = await compile("process", options.checked ?? false);
+    return new ProcessMemory(module, pages, options).#begin();
   }
 
   /**
@@ -121,7 +149,7 @@ export class ProcessMemory {
    */
   static createEmptySync(options: ProcessMemoryOptions = {}): ProcessMemory {
     const pages = resolvePages(options);
-    return new ProcessMemory(compileSync("process", options.checked ?? false), pages);
+    return new ProcessMemory(compileSync("process", options.checked ?? false), pages, options);
   }
 
   /** Opens the door of {@link internals}. @internal */
@@ -130,8 +158,13 @@ export class ProcessMemory {
     return {
       exports: core.exports,
       contextAt: (address) => core.handleAt(address),
+      create: (parent, name, maker) => {
+        const context = MemoryContext.create(core, parent, name, maker);
+        if (parent === null) memory.#roots.push(context);
+        return context;
+      },
       createRoot: (name, sizes = ALLOCSET_DEFAULT_SIZES) => {
-        const root = MemoryContext.create(core, null, name, { sizes });
+        const root = MemoryContext.create(core, null, name, allocSet(sizes));
         memory.#roots.push(root);
         return root;
       },
@@ -144,12 +177,45 @@ export class ProcessMemory {
 
   /** The context that lives as long as the memory; the parent of all others. */
   get top(): MemoryContext {
-    return this.#top ?? this.#throwClosed();
+    const top = this.#top ?? this.#throwClosed();
+    return this.#core.collected?.lend(top, true) ?? top;
   }
 
   /** A context whose 8 kB are kept for reporting errors, so that memory can run out elsewhere. */
   get errorContext(): MemoryContext {
     return this.#errorContext ?? this.#throwClosed();
+  }
+
+  /**
+   * What another WebAssembly module imports to allocate in this memory: `env.memory`, `env.palloc`,
+   * `env.pfree` and more. The module may have no data and no stack of its own in memory;
+   * {@link ProcessMemory.importsFor} is for those that have.
+   */
+  get imports(): WasmImports {
+    this.#demandOpen();
+    return this.#imports;
+  }
+
+  /**
+   * As {@link ProcessMemory.imports}, for a position-independent module (clang -fPIC, wasm-ld
+   * -shared): allocates room for its data and its stack in a context that outlives its instance.
+   *
+   * @throws `TypeError` for a module that is not position-independent
+   */
+  importsFor(module: WasmModule, options: PlacementOptions = {}): PlacedImports {
+    return importsFor(this.imports, module, options.context ?? this.top, options.stackBytes);
+  }
+
+  /** As described there; other modules' `palloc` follows. */
+  override switchTo(context: MemoryContext): MemoryContext {
+    const before = super.switchTo(context);
+    this.#core.exports.switchContext(context.address);
+    return before;
+  }
+
+  /** As described there; other modules' `palloc` follows. */
+  override within<T>(context: MemoryContext, work: () => T): T {
+    return super.within(context, () => whileCurrent(this.#core, context, work));
   }
 
   /** The whole memory as bytes. Lasts as long as the memory, unless it grows. */
@@ -200,7 +266,7 @@ export class ProcessMemory {
    */
   realloc(chunk: ChunkPtr, bytes: number): ChunkPtr {
     const moved = this.#resize(chunk, bytes, 0);
-    if (moved instanceof Error) throw moved;
+    if (typeof moved !== "number") throw moved;
     return moved;
   }
 
@@ -214,9 +280,9 @@ export class ProcessMemory {
   reallocExtended(chunk: ChunkPtr, bytes: number, flags: number): ChunkPtr | 0 {
     checkFlags(flags);
     const moved = this.#resize(chunk, bytes, flags);
-    if (!(moved instanceof Error)) return moved;
-    if (moved instanceof OutOfMemoryError && (flags & ALLOC_NO_OOM) !== 0) return 0;
-    throw moved;
+    if (moved === undefined) return 0;
+    if (typeof moved !== "number") throw moved;
+    return moved;
   }
 
   /**
@@ -227,7 +293,8 @@ export class ProcessMemory {
    */
   chunkContext(chunk: ChunkPtr): MemoryContext {
     const handle = this.#core.handleAt(this.#ownerOf("GetMemoryChunkContext", chunk));
-    return handle ?? this.#throwClosed();
+    if (handle === undefined) this.#throwClosed();
+    return (this.#core.collected?.outward(handle) ?? handle) as MemoryContext;
   }
 
   /**
@@ -245,8 +312,12 @@ export class ProcessMemory {
    * PostgreSQL's report of a context and everything below it, one line each and a grand total.
    *
    * @param context - where to begin; `top` if left out
+   * @throws `TypeError` for a context of another memory
    */
   statsText(context: MemoryContext = this.top, limits: StatsTextLimits = {}): string {
+    if (context.memory !== this) {
+      throw new TypeError(`memory context "${context.name}" belongs to another memory`);
+    }
     return statsText(this.#core, context.address, limits);
   }
 
@@ -261,15 +332,28 @@ export class ProcessMemory {
     return { ...traffic, peakLiveBytes, footprintBytes, peakFootprintBytes };
   }
 
-  /** Closes every context; the memory goes when nothing refers to its views. Idempotent. */
+  /**
+   * Deletes every context: callbacks run in the order of deletion, those of `top` last; one that
+   * throws does not keep the others from running. Then the memory is closed, and goes when nothing
+   * refers to its views. Idempotent.
+   *
+   * @throws what a callback threw, as an `AggregateError` if several did; the memory is closed all
+   * the same
+   */
   dispose(): void {
-    if (this.#disposed) return;
+    if (this.#disposing) return;
+    this.#disposing = true;
+    const thrown = reportLeaks(this.#core, this.#top, this.#errorContext);
+    for (const root of this.#roots) thrown.push(...MemoryContext.close(root));
     this.#disposed = true;
-    for (const root of this.#roots) if (!root.closed) MemoryContext.close(root);
     this.#roots = [];
     this.#top = undefined;
     this.#errorContext = undefined;
     this.#freeChunk = () => -1;
+    if (thrown.length > 1) {
+      throw new AggregateError(thrown, `${thrown.length} callbacks threw while memory was closed`);
+    }
+    if (thrown.length === 1) throw thrown[0];
   }
 
   /** As {@link ProcessMemory.dispose}. */
@@ -283,26 +367,38 @@ export class ProcessMemory {
     throw this.#invalidPointer("pfree", chunk);
   }
 
+  /** What the other parts of this class share. @internal */
+  protected override inside(): ProcessCore {
+    this.#demandOpen();
+    return this.#core;
+  }
+
   /** Makes the contexts every memory begins with; the second reserves room for reporting errors. */
   #begin(): this {
     const core = this.#core;
     const make = (parent: MemoryContext | null, name: string, sizes: ContextSizes): MemoryContext =>
-      MemoryContext.create(core, parent, name, { sizes, permanent: true });
+      MemoryContext.create(core, parent, name, allocSet(sizes), true);
     this.#top = make(null, "TopMemoryContext", ALLOCSET_DEFAULT_SIZES);
     this.#roots.push(this.#top);
+    core.exports.switchContext(this.#top.address);
     this.#errorContext = make(this.#top, "ErrorContext", ERROR_CONTEXT_SIZES);
     return this;
   }
 
-  #resize(chunk: number, bytes: number, flags: number): ChunkPtr | Error {
+  /** The chunk, what to throw, or undefined where flags ask for 0 instead of an error. */
+  #resize(chunk: number, bytes: number, flags: number): ChunkPtr | Error | undefined {
     this.#demandOpen();
     if (chunk >>> 0 === chunk && bytes >>> 0 === bytes) {
       const moved = this.#core.exports.realloc(chunk, bytes, flags);
       if (moved !== 0) return ptr<ChunkPtr>(moved);
     }
-    const limit = (flags & ALLOC_HUGE) === 0 ? MAX_ALLOC_BYTES : MAX_ALLOC_HUGE_BYTES;
     const context = this.#ownerOf("repalloc", chunk);
-    return requestFailure(bytes, limit, this.#core.nameAt(context));
+    if (this.#core.typeAt(context) === "Slab" && bytes >>> 0 === bytes && bytes <= limitOf(flags)) {
+      return new PallocError("XX000", "slab allocator does not support realloc()", {
+        hint: "All chunks of a slab context have one size.",
+      });
+    }
+    return requestFailure(this.#core, context, bytes, flags);
   }
 
   #demandOpen(): void {
@@ -330,7 +426,8 @@ export class ProcessMemory {
     const header = u8.slice(Math.max(chunk - CHUNK_HEADER_BYTES, 0), Math.max(chunk, 0)).reverse();
     const digits = Array.from(header, (byte) => byte.toString(16).padStart(2, "0")).join("");
     const shown = `0x${chunk.toString(16)} (header 0x${digits.padStart(16, "0")})`;
-    return new InvalidPointerError(chunk, `${call} called with invalid pointer ${shown}`);
+    const message = `${call} called with invalid pointer ${shown}`;
+    return new InvalidPointerError(chunk, message, blamePointer(this.#core, chunk));
   }
 }
 
@@ -348,6 +445,8 @@ export interface ProcessInternals {
   contextAt(address: number): MemoryContext | undefined;
   /** Makes a context without a parent. */
   createRoot(name: string, sizes?: ContextSizes): MemoryContext;
+  /** Makes a context of any kind, under a parent or none. */
+  create(parent: MemoryContext | null, name: string, maker: ContextMaker): MemoryContext;
   /** Takes a context away from its parent. */
   makeRoot(context: MemoryContext): void;
 }

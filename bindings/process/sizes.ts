@@ -12,7 +12,7 @@ import {
 } from "../../assembly/common/constants.ts";
 
 /** Block sizes are rounded up to 8 bytes and must stay within what a chunk header can say. */
-const MAX_BLOCK_BYTES = CHUNK_MAX_VALUE - 7;
+export const MAX_BLOCK_BYTES: number = CHUNK_MAX_VALUE - 7;
 
 const unitBytes: Readonly<Record<string, number>> = {
   "": 1,

@@ -58,7 +58,7 @@ function contextLine(core: ProcessCore, context: number, level: number): string 
   const indent = "  ".repeat(level - 1);
   const name = core.nameAt(context);
   const ident = core.identAt(context);
-  const numbers = counters(core.statistics(context, false));
+  const numbers = countersOf(core, context);
   if (ident === null) return `${indent}${name}: ${numbers}`;
   if (name === "dynahash") return `${indent}${ident}: ${numbers}`;
   return `${indent}${name}: ${numbers}: ${clipIdent(ident)}`;
@@ -75,6 +75,23 @@ function summaryLine(core: ProcessCore, visit: Visit): string {
   }
   const indent = "  ".repeat(visit.level);
   return `${indent}${sums.contexts} more child contexts containing ${counters(sums)}`;
+}
+
+/** The counters of one context, as its kind has them. */
+function countersOf(core: ProcessCore, context: number): string {
+  const sums = core.statistics(context, false);
+  const { totalBytes, blocks, freeBytes, freeChunks, usedBytes, chunks, emptyBlocks } = sums;
+  const free = `${freeBytes} free (${freeChunks} chunks); ${usedBytes} used`;
+  switch (core.typeAt(context)) {
+    case "Generation":
+      return `${totalBytes} total in ${blocks} blocks (${chunks} chunks); ${free}`;
+    case "Slab":
+      return `${totalBytes} total in ${blocks} blocks; ${emptyBlocks} empty blocks; ${free}`;
+    case "Bump":
+      return `${totalBytes} total in ${blocks} blocks; ${freeBytes} free; ${usedBytes} used`;
+    default:
+      return counters(sums);
+  }
 }
 
 function counters({

@@ -252,18 +252,23 @@ export class Backend {
   }
 
   /**
-   * Leaves the region: gives back pins, locks and an unfinished page change, closes the process
-   * memory and the storage. Idempotent; called by itself when a Node thread ends in an orderly way.
+   * Leaves the region: closes the process memory, gives back pins, locks and an unfinished page
+   * change, and closes the storage. The callbacks of the contexts run first, while pages can still
+   * be reached; what one throws is thrown at the end. Idempotent; called by itself when a Node
+   * thread ends in an orderly way.
    */
   detach(): void {
     if (this.#detached) return;
     this.#detached = true;
     this.#forgetExit();
-    this.buffers.close();
-    leave(this.#attachment);
-    this.memory.dispose();
-    this.#storage.closeSync();
-    this.#identity.release();
+    try {
+      this.memory.dispose();
+    } finally {
+      this.buffers.close();
+      leave(this.#attachment);
+      this.#storage.closeSync();
+      this.#identity.release();
+    }
   }
 
   /** {@link detach}. */

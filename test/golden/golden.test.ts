@@ -1,13 +1,12 @@
-// Proves that the numbers are PostgreSQL's: every recorded history that needs no more than general
-// contexts replays without a difference on both builds, and of the others the part that concerns
-// general contexts alone. Along the way the block provider keeps its promise about footprint.
+// Proves that the numbers are PostgreSQL's: every recorded history replays without a difference on
+// both builds. Along the way the block provider keeps its promise about footprint.
 
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { builds } from "../support/process.ts";
 import { replay } from "./replay.ts";
 import { judge, readTraces } from "./run.ts";
-import { generalPart, missingAbilities, type Trace } from "./trace.ts";
+import { missingAbilities, type Trace } from "./trace.ts";
 
 /** Peak footprint over the peak of live block bytes, at most. */
 const FOOTPRINT_BOUND = 1.25;
@@ -15,31 +14,17 @@ const FOOTPRINT_BOUND = 1.25;
 const directory = fileURLToPath(new URL("traces", import.meta.url));
 const traces = readTraces(directory).filter((item): item is Trace => "ops" in item);
 const complete = traces.filter((trace) => missingAbilities(trace).length === 0);
-const partial = [
-  "errors",
-  "fault-small",
-  "query-life",
-  "stats-text",
-  "tree-wide",
-  "zero-and-extended",
-];
 
 describe.each(builds)("recorded histories (%s)", (_, checked) => {
   it.each(complete.map((trace) => [trace.name, trace] as const))("%s replays", (_name, trace) => {
     expect(() => replay(trace, { checked })).not.toThrow();
   });
-
-  it.each(partial)("the general contexts of %s replay", (name) => {
-    const trace = traces.find((item) => item.name === name);
-    expect(trace).toBeDefined();
-    if (trace !== undefined) expect(() => replay(generalPart(trace), { checked })).not.toThrow();
-  });
 });
 
 describe("the directory of traces", () => {
-  it("holds every recorded history", () => {
+  it("holds every recorded history, and none needs an ability that is not there", () => {
     expect(traces).toHaveLength(46);
-    expect(complete.length).toBeGreaterThanOrEqual(24);
+    expect(complete).toHaveLength(46);
   });
 });
 

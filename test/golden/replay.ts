@@ -6,9 +6,17 @@ import {
   InvalidPointerError,
   InvalidSizeError,
   OutOfMemoryError,
+  PallocError,
 } from "../../bindings/abi/errors.ts";
 import type { ChunkPtr } from "../../bindings/abi/pointers.ts";
 import type { MemoryContext } from "../../bindings/process/context.ts";
+import {
+  allocSet,
+  bump,
+  type ContextMaker,
+  generation,
+  slab,
+} from "../../bindings/process/kinds.ts";
 import { internals, type ProcessInternals, ProcessMemory } from "../../bindings/process/memory.ts";
 import type { Entry, Trace } from "./trace.ts";
 
@@ -56,6 +64,8 @@ export function replay(trace: Trace, options: { checked: boolean }): ProcessMemo
 /** Number of inputs of each entry; what follows are the expected results. */
 const inputCounts: Readonly<Record<string, number>> = {
   c: 6,
+  g: 5,
+  k: 2,
   a: 3,
   z: 3,
   x: 4,
@@ -80,12 +90,20 @@ const inputCounts: Readonly<Record<string, number>> = {
   S: 3,
 };
 
+function inputCountOf(entry: Entry): number {
+  const [code, , , kind] = entry;
+  if (code === "c" && kind === "slab") return 5;
+  return inputCounts[code] ?? 0;
+}
+
 class Replay {
   readonly memory: ProcessMemory;
   readonly inside: ProcessInternals;
   readonly contexts: MemoryContext[] = [];
   readonly addresses: number[] = [];
   readonly chunks = new Map<number, Chunk>();
+  /** Numbers of the callbacks that ran, in order. */
+  readonly fired: number[] = [];
   /** Address of each block's header, by serial number. */
   readonly #blocks = new Map<number, number>();
 
@@ -98,18 +116,25 @@ class Replay {
   step(entry: Entry): string | undefined {
     const [code] = entry;
     if (code === "!") return this.#refusal(String(entry[1]), entry[2] as Entry);
-    const inputs = entry.slice(1, 1 + (inputCounts[code] ?? 0));
+    const inputs = entry.slice(1, 1 + inputCountOf(entry));
     const expected = entry.slice(1 + inputs.length);
     const handler = handlers[code];
     if (handler === undefined) return "unknown entry";
     const requests = this.memory.blockStatistics().requests;
     const actual = handler(this, inputs);
     if (code === "c") return this.#recycling(inputs[0] as number, Number(expected[0]), requests);
-    if ("azxre".includes(code)) return this.#placed(inputs[0] as number, actual, expected);
+    if ("azxgre".includes(code)) return this.#placed(inputs[0] as number, actual, expected);
     const shown = JSON.stringify(actual ?? []);
     return shown === JSON.stringify(expected)
       ? undefined
       : `expected ${JSON.stringify(expected)}, got ${shown}`;
+  }
+
+  /** Runs `work`; the callbacks that ran, as an entry's results. */
+  firedBy(work: () => void): unknown {
+    this.fired.length = 0;
+    work();
+    return [[...this.fired]];
   }
 
   walk(): void {
@@ -159,13 +184,16 @@ class Replay {
 
   /** Compares the place of a chunk with what is expected of it. */
   #placed(number: number, at: unknown, expected: readonly unknown[]): string | undefined {
-    const [space, block, offset] = expected;
-    if (expected.length === 1) return at === 0 ? undefined : "expected null, got a chunk";
+    const [space, block = null, offset] = expected;
+    if (expected[0] === "null") return at === 0 ? undefined : "expected null, got a chunk";
     if (at === 0) return "expected a chunk, got null";
     const chunk = this.chunk(number);
     if (chunk.at % 8 !== 0) return `address ${chunk.at} is no multiple of 8`;
-    const actualSpace = this.memory.chunkSpace(chunk.at);
-    if (actualSpace !== space) return `expected space ${String(space)}, got ${actualSpace}`;
+    if (space !== null) {
+      const actualSpace = this.memory.chunkSpace(chunk.at);
+      if (actualSpace !== space) return `expected space ${String(space)}, got ${actualSpace}`;
+    }
+    if (block === null) return undefined;
     const base = this.#blocks.get(block as number) ?? chunk.at - Number(offset);
     this.#blocks.set(block as number, base);
     if (chunk.at - base === offset) return undefined;
@@ -189,6 +217,9 @@ class Replay {
 const errorKinds: Readonly<Record<string, new (...parts: never[]) => Error>> = {
   size: InvalidSizeError,
   oom: OutOfMemoryError,
+  "slab-size": InvalidSizeError,
+  "slab-realloc": PallocError,
+  "slab-block": PallocError,
   bogus: InvalidPointerError,
 };
 
@@ -232,19 +263,29 @@ const treatAsChunk: Handler = (run, [what, number, gap, word]) => {
 
 /** An operation that clears contexts; no callback runs. */
 function clearing(clear: (context: MemoryContext) => void): Handler {
-  return (run, [context]) => {
-    clear(run.context(context));
-    return [[]];
-  };
+  return (run, [context]) => run.firedBy(() => clear(run.context(context)));
 }
 
-const create: Handler = (run, [number, parent, , minContextSize, initBlockSize, maxBlockSize]) => {
-  const sizes = { minContextSize, initBlockSize, maxBlockSize } as Record<string, number>;
-  const name = `c${String(number)}`;
-  const context =
-    parent === -1
-      ? run.inside.createRoot(name, sizes)
-      : run.context(parent).createChild(name, sizes);
+const makers: Readonly<Record<string, (numbers: readonly number[]) => ContextMaker>> = {
+  aset: (numbers) => allocSet(sizesOf(numbers)),
+  gen: (numbers) => generation(sizesOf(numbers)),
+  bump: (numbers) => bump(sizesOf(numbers)),
+  slab: ([blockSize = 0, chunkSize = 0]) => slab({ blockSize, chunkSize }),
+};
+
+function sizesOf([minContextSize = 0, initBlockSize = 0, maxBlockSize = 0]: readonly number[]): {
+  minContextSize: number;
+  initBlockSize: number;
+  maxBlockSize: number;
+} {
+  return { minContextSize, initBlockSize, maxBlockSize };
+}
+
+const create: Handler = (run, [number, parent, kind, ...numbers]) => {
+  const maker = makers[kind as string];
+  if (maker === undefined) throw new Error(`unknown kind ${String(kind)}`);
+  const above = parent === -1 ? null : run.context(parent);
+  const context = run.inside.create(above, `c${String(number)}`, maker(numbers as number[]));
   run.addContext(number as number, context);
 };
 
@@ -284,6 +325,17 @@ const handlers: Readonly<Record<string, Handler>> = {
   e: (run, [number, size, flags]) => {
     const at = run.memory.reallocExtended(run.chunk(number).at, size as number, flags as number);
     return resized(run, number as number, size as number, at);
+  },
+  g: (run, [number, context, size, alignment, flags]) => {
+    const at = run
+      .context(context)
+      .allocAligned(size as number, alignment as number, flags as number);
+    if (at % (alignment as number) !== 0) throw new Error(`${at} is no multiple of ${alignment}`);
+    if (at !== 0 && ((flags as number) & 4) !== 0) demandZero(run, at, size as number);
+    return allocated(run, number, at, size);
+  },
+  k: (run, [context, number]) => {
+    run.context(context).onReset(() => run.fired.push(number as number));
   },
   R: clearing((context) => context.reset()),
   O: clearing((context) => context.resetOnly()),

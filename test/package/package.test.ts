@@ -16,6 +16,17 @@ const BUDGETS = [
   { module: "shared-release", kilobytes: 20 },
 ];
 
+/** Handles one request of the AssemblyScript example and prints its answer and what it left. */
+const REQUEST_PROBE = `
+import { readFileSync } from "node:fs";
+const module = new WebAssembly.Module(readFileSync("request.wasm"));
+const { exports } = new WebAssembly.Instance(module, { host: { callbacks() {} } });
+exports.start();
+console.log(exports.handle(1000, 97));
+exports.finish();
+console.log(exports.usedBytes());
+`;
+
 let project: Project;
 beforeAll(() => {
   project = new Project();
@@ -125,6 +136,18 @@ describe("the installed package", () => {
       const url = new URL(project.node("probe.mjs").trim());
       expect(readFileSync(url).length).toBeGreaterThan(0);
     }
+  });
+
+  it("compiles its allocator into an AssemblyScript program, which runs", () => {
+    const example = join(repository, "examples/assemblyscript-request/request.ts");
+    project.write("request.ts", readFileSync(example, "utf8"));
+    const options = "-O3 --noAssert --runtime stub --maximumMemory 1024 --memoryBase 1024";
+    const switches = "--use abort= --use CHECKING=0 --use SIMULATION=0 --outFile request.wasm";
+    const words = ["request.ts", ...options.split(" "), ...switches.split(" ")];
+    const { status, text } = tool("assemblyscript/bin/asc.js", words);
+    expect(status, text).toBe(0);
+    project.write("probe.mjs", REQUEST_PROBE);
+    expect(project.node("probe.mjs")).toBe("24\n136\n");
   });
 
   it.each(["use.mjs", "use.cjs"])("gives memory back in %s", (name) => {

@@ -13,6 +13,16 @@ export const builds = [
   ["checked", true],
 ] as const;
 
+/** A copy of all bytes of a memory. */
+export function bytesOf(memory: ProcessMemory): Uint8Array {
+  return memory.u8.slice();
+}
+
+/** Whether a memory is, byte for byte, what it was. */
+export function isUnchanged(memory: ProcessMemory, before: Uint8Array): boolean {
+  return Buffer.compare(memory.u8, before) === 0;
+}
+
 /** A memory and its inside. */
 export interface OpenedMemory {
   readonly memory: ProcessMemory;

@@ -55,6 +55,11 @@ const LAYERS: readonly Layer[] = [
       `^(bindings/(abi|process|shared)/|bindings/storage/manager\\.ts$|${CONSTANTS}$)`,
     ),
   },
+  {
+    of: /^bindings\/async-context\.ts$/,
+    may: /^bindings\/process\//,
+    packages: /^node:async_hooks$/,
+  },
   { of: /^bindings\/index\.ts$/, may: /^bindings\/(?!storage\/(?!manager))/ },
   { of: /^test\/twin\//, may: new RegExp(`^(test/twin/|${CONSTANTS}$)`) },
   {
@@ -129,6 +134,8 @@ export const arrows: Rule = {
     { path: "bindings/storage/memory.ts", text: 'import { a } from "./node-fs.ts";' },
     { path: "bindings/storage/memory.ts", text: 'import { a } from "../abi/load.ts";' },
     { path: "bindings/index.ts", text: 'export { a } from "./storage/node-fs.ts";' },
+    { path: "bindings/index.ts", text: 'import { a } from "node:async_hooks";' },
+    { path: "bindings/async-context.ts", text: 'import { a } from "node:fs";' },
     { path: "bindings/abi/x.ts", text: 'const a = await import("@assemblyscript/loader");' },
     { path: "test/twin/aset.ts", text: 'import { a } from "../../bindings/index.ts";' },
     { path: "examples/x.ts", text: 'import { a } from "../bindings/shared/backend.ts";' },

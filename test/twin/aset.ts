@@ -1,11 +1,13 @@
-// AllocSet and the context tree once more, in plain TypeScript over an array of words: the oracle
-// of the differential tests and the baseline of the benchmark. It predicts every address and every
-// counter of assembly/mmgr/aset.ts, and imports constants and its own block provider alone.
+// The process memory once more, in plain TypeScript over an array of words: the oracle of the
+// differential tests and the baseline of the benchmark. It predicts every address and every counter
+// of assembly/mmgr, and imports nothing but constants and its own other files.
 //
-// Context and block headers lie in the words just as they lie in wasm. What JavaScript does better
-// its own way, the links of the tree, are objects.
+// General contexts are written out here, with context and block headers in the words just as they
+// lie in wasm, as fast as JavaScript does it. The other kinds are an oracle only: one file each,
+// their blocks objects, and found here behind everything general.
 
 import {
+  ALLOC_HUGE,
   ASET_BACKOFF_BYTES,
   ASET_BLOCK_HEADER_BYTES,
   ASET_CHUNK_FRACTION,
@@ -18,13 +20,14 @@ import {
   CHUNK_HEADER_BYTES,
   KIND_ASET,
   MAX_ALLOC_BYTES,
+  MAX_ALLOC_HUGE_BYTES,
 } from "../../assembly/common/constants.ts";
 import { BlockTwin } from "./blocks.ts";
+import { aligned, IS_RESET, KIND, MEM_ALLOCATED, type TwinStatistics } from "./kind.ts";
+import { TwinKinds } from "./kinds.ts";
+import { TwinTree } from "./tree.ts";
 
-// Words of a context header.
-const KIND = 0;
-const IS_RESET = 1;
-const MEM_ALLOCATED = 2;
+// Words of the header of a general context, behind those of every kind.
 const BLOCKS = 11;
 const LISTS = 12;
 const INIT = 23;
@@ -39,6 +42,8 @@ const NEXT = 2;
 const FREE = 3;
 const END = 4;
 const MARK = 5;
+/** The kind in the low word of a chunk's header. */
+const KIND_BITS = 15;
 /** A block header carries its own address under this pattern. */
 const BLOCK_MARK = 0x5eb10c4d;
 /** Header of the one chunk of a dedicated block. */
@@ -46,29 +51,24 @@ const EXTERNAL_LOW = 0x8eb6efb3 | 0;
 const EXTERNAL_HIGH = 0xb1a8db85 | 0;
 const DEDICATED_OVERHEAD = ASET_BLOCK_HEADER_BYTES + CHUNK_HEADER_BYTES;
 
-/** Counters in the order of the golden traces: blocks, total, free, free chunks, used. */
-export type TwinStatistics = readonly [number, number, number, number, number];
-
-/** Links of one context. */
-interface Node {
-  readonly address: number;
-  parent: Node | null;
-  /** Newest first. */
-  children: Node[];
-}
-
 /** A memory with its contexts; every method returns what the wasm export of its name returns. */
 export class TwinMemory {
   readonly blocks: BlockTwin;
+  /** The whole memory. */
+  readonly words: Int32Array;
+  /** All that is not general. */
+  readonly kinds: TwinKinds;
   readonly #words: Int32Array;
-  readonly #nodes = new Map<number, Node>();
+  readonly #tree = new TwinTree();
   /** Deleted contexts kept for reuse: those that begin with 8 kB, and with 1 kB. */
   readonly #kept: [number[], number[]] = [[], []];
 
   /** @param bytes - of the whole memory, a multiple of 8 below 2 GB */
   constructor(bytes: number) {
     this.blocks = new BlockTwin(bytes);
-    this.#words = this.blocks.words;
+    this.words = this.blocks.words;
+    this.#words = this.words;
+    this.kinds = new TwinKinds(this, this.blocks);
   }
 
   createContext(parent: number, min: number, init: number, max: number): number {
@@ -84,17 +84,31 @@ export class TwinMemory {
     const keeper = context + ASET_CONTEXT_BYTES;
     words[(keeper >> 2) + MARK] = keeper ^ BLOCK_MARK;
     words[at + MEM_ALLOCATED] = (words[(keeper >> 2) + END] as number) - context;
-    this.#link(context, parent);
+    this.#tree.add(context, parent);
     return context;
+  }
+
+  createGeneration(parent: number, min: number, init: number, max: number): number {
+    return this.#placed(this.kinds.generations.create(min, init, max), parent);
+  }
+
+  createBump(parent: number, min: number, init: number, max: number): number {
+    return this.#placed(this.kinds.bumps.create(min, init, max), parent);
+  }
+
+  createSlab(parent: number, blockBytes: number, chunkBytes: number): number {
+    return this.#placed(this.kinds.slabs.create(blockBytes, chunkBytes), parent);
   }
 
   /** Address of a chunk, or 0. */
   alloc(context: number, bytes: number): number {
     const words = this.#words;
     const at = context >> 2;
-    if (words[at + KIND] !== KIND_ASET) return 0;
+    if (words[at + KIND] !== KIND_ASET) return this.#allocAny(context, bytes, MAX_ALLOC_BYTES);
     words[at + IS_RESET] = 0;
-    if (bytes > (words[at + LIMIT] as number)) return this.#allocDedicated(context, bytes);
+    if (bytes > (words[at + LIMIT] as number)) {
+      return this.#allocDedicated(context, bytes, MAX_ALLOC_BYTES);
+    }
     const index = bytes <= 8 ? 0 : 29 - Math.clz32(bytes - 1);
     const list = at + LISTS + index;
     const free = words[list] as number;
@@ -114,7 +128,20 @@ export class TwinMemory {
     return this.#allocFromNewBlock(context, index);
   }
 
-  /** 0, or -1 for what is no chunk; then nothing is changed. */
+  /** As alloc, up to the limit of the flags; above it nothing is touched. */
+  allocExtended(context: number, bytes: number, flags: number): number {
+    const limit = (flags & ALLOC_HUGE) === 0 ? MAX_ALLOC_BYTES : MAX_ALLOC_HUGE_BYTES;
+    return bytes > limit ? 0 : this.#allocAny(context, bytes, limit);
+  }
+
+  allocAligned(context: number, bytes: number, alignment: number, flags: number): number {
+    return this.kinds.aligned.alloc(context, bytes, alignment, flags);
+  }
+
+  /**
+   * 0, or -1 for what is no chunk of a general context, and then nothing is changed. Chunks of
+   * other kinds are taken on trust.
+   */
   free(chunk: number): number {
     const words = this.#words;
     const header = chunk - CHUNK_HEADER_BYTES;
@@ -130,7 +157,9 @@ export class TwinMemory {
       return 0;
     }
     const block = header - ASET_BLOCK_HEADER_BYTES;
-    if (low !== EXTERNAL_LOW || words[(header >> 2) + 1] !== EXTERNAL_HIGH) return -1;
+    if (low !== EXTERNAL_LOW || words[(header >> 2) + 1] !== EXTERNAL_HIGH) {
+      return this.kinds.free(chunk);
+    }
     if (words[(block >> 2) + MARK] !== (block ^ BLOCK_MARK)) return -1;
     this.#freeDedicated(block);
     return 0;
@@ -142,6 +171,7 @@ export class TwinMemory {
     const header = (chunk - CHUNK_HEADER_BYTES) >> 2;
     const low = words[header] as number;
     if (low === EXTERNAL_LOW) return this.#reallocDedicated(chunk - DEDICATED_OVERHEAD, bytes);
+    if ((low & KIND_BITS) !== KIND_ASET) return this.kinds.realloc(chunk, bytes);
     const capacity = 8 << (low >> 5);
     if (bytes <= capacity) return chunk;
     const block = chunk - CHUNK_HEADER_BYTES - ((words[header + 1] as number) >>> 2);
@@ -156,8 +186,21 @@ export class TwinMemory {
   chunkSpace(chunk: number): number {
     const header = chunk - CHUNK_HEADER_BYTES;
     const low = this.#words[header >> 2] as number;
+    if ((low & KIND_BITS) !== KIND_ASET) return this.kinds.chunkSpace(chunk) ?? 0;
     if (low !== EXTERNAL_LOW) return (8 << (low >> 5)) + CHUNK_HEADER_BYTES;
     return (this.#words[((header - ASET_BLOCK_HEADER_BYTES) >> 2) + END] as number) - header;
+  }
+
+  chunkContext(chunk: number): number {
+    const words = this.#words;
+    const header = chunk - CHUNK_HEADER_BYTES;
+    const low = words[header >> 2] as number;
+    if ((low & KIND_BITS) !== KIND_ASET) return this.kinds.chunkContext(chunk) ?? 0;
+    const block =
+      low === EXTERNAL_LOW
+        ? header - ASET_BLOCK_HEADER_BYTES
+        : header - ((words[(header >> 2) + 1] as number) >>> 2);
+    return words[(block >> 2) + SET] as number;
   }
 
   reset(context: number): void {
@@ -167,48 +210,52 @@ export class TwinMemory {
 
   resetOnly(context: number): void {
     if (this.#words[(context >> 2) + IS_RESET] === 1) return;
-    this.#emptyOut(context);
+    const kind = this.kinds.of(context);
+    if (kind === undefined) this.#emptyOut(context);
+    else kind.reset(context);
     this.#words[(context >> 2) + IS_RESET] = 1;
   }
 
   resetChildren(context: number): void {
-    for (const child of this.#nodeOf(context).children) {
-      this.resetOnly(child.address);
-      this.resetChildren(child.address);
+    for (const child of this.children(context)) {
+      this.resetOnly(child);
+      this.resetChildren(child);
     }
   }
 
   deleteContext(context: number): void {
     this.deleteChildren(context);
-    const node = this.#nodeOf(context);
-    this.#unlink(node);
-    this.#nodes.delete(context);
-    this.#destroy(context);
+    this.#tree.remove(context);
+    const kind = this.kinds.of(context);
+    if (kind === undefined) this.#destroy(context);
+    else {
+      this.#words[(context >> 2) + KIND] = 0;
+      kind.destroy(context);
+    }
   }
 
   deleteChildren(context: number): void {
-    const { children } = this.#nodeOf(context);
-    for (let child = children[0]; child !== undefined; child = children[0]) {
-      this.deleteContext(child.address);
+    let child = this.#tree.firstChild(context);
+    while (child !== undefined) {
+      this.deleteContext(child);
+      child = this.#tree.firstChild(context);
     }
   }
 
   setParent(context: number, parent: number): void {
-    const node = this.#nodeOf(context);
-    if ((node.parent?.address ?? 0) === parent) return;
-    this.#unlink(node);
-    node.parent = this.#nodes.get(parent) ?? null;
-    node.parent?.children.unshift(node);
+    this.#tree.move(context, parent);
   }
 
   /** Addresses of the contexts below, newest first. */
   children(context: number): number[] {
-    return this.#nodeOf(context).children.map((child) => child.address);
+    return this.#tree.children(context);
   }
 
   isEmpty(context: number): boolean {
-    const { children } = this.#nodeOf(context);
-    return children.length === 0 && this.#words[(context >> 2) + IS_RESET] === 1;
+    if (this.#tree.firstChild(context) !== undefined) return false;
+    const kind = this.kinds.of(context);
+    if (kind !== undefined) return kind.isEmpty(context);
+    return this.#words[(context >> 2) + IS_RESET] === 1;
   }
 
   memAllocated(context: number): number {
@@ -217,6 +264,10 @@ export class TwinMemory {
 
   /** Counters of this context alone. */
   statistics(context: number): TwinStatistics {
+    return this.kinds.of(context)?.statistics(context) ?? this.#statistics(context);
+  }
+
+  #statistics(context: number): TwinStatistics {
     const words = this.#words;
     const at = context >> 2;
     let blocks = 0;
@@ -239,26 +290,21 @@ export class TwinMemory {
         header = words[(header + CHUNK_HEADER_BYTES) >> 2] as number;
       }
     }
-    return [blocks, total, free, freeChunks, total - free];
+    return [blocks, total, free, freeChunks, total - free, 0, 0];
   }
 
-  #nodeOf(context: number): Node {
-    const node = this.#nodes.get(context);
-    if (node === undefined) throw new Error(`no context at ${context}`);
-    return node;
+  #placed(context: number, parent: number): number {
+    if (context !== 0) this.#tree.add(context, parent);
+    return context;
   }
 
-  #link(context: number, parent: number): void {
-    const above = this.#nodes.get(parent) ?? null;
-    const node: Node = { address: context, parent: above, children: [] };
-    this.#nodes.set(context, node);
-    above?.children.unshift(node);
-  }
-
-  #unlink(node: Node): void {
-    const siblings = node.parent?.children;
-    siblings?.splice(siblings.indexOf(node), 1);
-    node.parent = null;
+  #allocAny(context: number, bytes: number, limit: number): number {
+    const kind = this.kinds.of(context);
+    if (kind !== undefined) return kind.alloc(context, bytes, limit);
+    if (this.#words[(context >> 2) + KIND] !== KIND_ASET) return 0;
+    if (bytes <= MAX_ALLOC_BYTES) return this.alloc(context, bytes);
+    this.#words[(context >> 2) + IS_RESET] = 0;
+    return this.#allocDedicated(context, bytes, limit);
   }
 
   #createNew(min: number, init: number, max: number, keep: number): number {
@@ -289,10 +335,10 @@ export class TwinMemory {
     words[at + MARK] = block ^ BLOCK_MARK;
   }
 
-  #allocDedicated(context: number, bytes: number): number {
-    if (bytes > MAX_ALLOC_BYTES) return 0;
+  #allocDedicated(context: number, bytes: number, limit: number): number {
+    if (bytes > limit) return 0;
     const words = this.#words;
-    const size = ((bytes + 7) & ~7) + DEDICATED_OVERHEAD;
+    const size = aligned(bytes) + DEDICATED_OVERHEAD;
     const block = this.blocks.request(size);
     if (block === 0) return 0;
     this.#openBlock(block, context, block + size);
@@ -372,10 +418,14 @@ export class TwinMemory {
     const words = this.#words;
     const oldSize = (words[(block >> 2) + END] as number) - block;
     const newSize = ((bytes + 7) & ~7) + DEDICATED_OVERHEAD;
-    const moved = this.blocks.resize(block, oldSize, newSize);
-    if (moved === 0) return 0;
-    const at = moved >> 2;
+    // Unmarked first: where the block was may be the links of a free area afterwards.
     words[(block >> 2) + MARK] = 0;
+    const moved = this.blocks.resize(block, oldSize, newSize);
+    if (moved === 0) {
+      words[(block >> 2) + MARK] = block ^ BLOCK_MARK;
+      return 0;
+    }
+    const at = moved >> 2;
     words[at + MARK] = moved ^ BLOCK_MARK;
     words[at + FREE] = moved + newSize;
     words[at + END] = moved + newSize;

@@ -10,6 +10,8 @@ import {
 } from "../../assembly/common/constants.ts";
 
 const TAKEN = 1;
+/** Areas from this size on go to either end of the largest free area, by their power of two. */
+const LARGE_BYTES = 32768;
 const LEFT = 8;
 const RIGHT = 12;
 /** Stands for the link that is the root. */
@@ -88,9 +90,7 @@ export class BlockTwin {
   #count(bytes: number): void {
     this.liveBytes += bytes;
     if (this.liveBytes > this.peakLiveBytes) this.peakLiveBytes = this.liveBytes;
-    const last = this.#sentinel - this.#below(this.#sentinel);
-    const end = this.#isTaken(last) ? this.#sentinel : last;
-    this.footprintBytes = end - PROCESS_HEADER_BYTES;
+    this.footprintBytes = this.#sentinel - PROCESS_HEADER_BYTES - this.#largest();
     if (this.footprintBytes > this.peakFootprintBytes) {
       this.peakFootprintBytes = this.footprintBytes;
     }
@@ -124,8 +124,33 @@ export class BlockTwin {
     }
     if (area === 0) return 0;
     this.#remove(area);
+    if (this.#goesHigh(area, size)) return this.#settleHigh(area, size);
     this.#settle(area, this.#size(area), size);
     return area;
+  }
+
+  #goesHigh(area: number, size: number): boolean {
+    if (size < LARGE_BYTES || Math.clz32(size) % 2 === 0) return false;
+    return this.#size(area) >= this.#largest();
+  }
+
+  #settleHigh(area: number, size: number): number {
+    const rest = this.#size(area) - size;
+    if (rest < AREA_MIN_BYTES) {
+      this.#mark(area, this.#size(area), TAKEN);
+      return area;
+    }
+    this.#mark(area, rest, 0);
+    this.#insert(area);
+    this.#mark(area + rest, size, TAKEN);
+    return area + rest;
+  }
+
+  /** Size of the largest free area. */
+  #largest(): number {
+    let size = 0;
+    for (let area = this.#root; area !== 0; area = this.#link(area, RIGHT)) size = this.#size(area);
+    return size;
   }
 
   #settle(area: number, span: number, size: number): void {

@@ -1,0 +1,10 @@
+// `npm run test:long`: proofs that take too long for every run of `npm test`.
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/long/**/*.test.ts"],
+    testTimeout: 30 * 60_000,
+    disableConsoleIntercept: true,
+  },
+});
