@@ -9,7 +9,7 @@
 //
 // The redirect header has a kind of its own, the alignment as its value, and the distance back to
 // the inner chunk as its offset, not to a block as all others. Everything else is asked of the
-// inner chunk. In slab contexts the enlarged request never has the right size; in bump contexts
+// inner chunk. In slab contexts the enlarged request seldom has the right size; in bump contexts
 // allocation works, and nothing can be done with the chunk afterwards.
 //
 // PostgreSQL: src/backend/utils/mmgr/alignedalloc.c; mcxt.c, MemoryContextAllocAligned

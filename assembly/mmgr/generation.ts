@@ -248,6 +248,7 @@ export function generationBlockOf(header: ChunkHeader): GenerationBlock | null {
   const block = GenerationBlock.at(header.address - offset);
   if (!block.isGenuine || block.isDedicated != external) return null;
   if (header.address >= block.free || block.freed >= block.chunks) return null;
+  if (!external && header.value > <u32>(block.free - header.chunk)) return null;
   if (CHECKING && !Shadow.isLive(header.chunk)) return null;
   return block;
 }

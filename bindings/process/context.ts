@@ -233,7 +233,7 @@ export class MemoryContext extends ContextTools {
 
   /**
    * Allocates at a multiple of `alignment`. The chunk can be freed and resized, keeping its
-   * alignment, in general and generation contexts; in a slab the enlarged request never has the
+   * alignment, in general and generation contexts; in a slab the enlarged request seldom has the
    * right size.
    *
    * @param alignment - a power of two below 128 MB; up to 8 it is as {@link allocExtended}
