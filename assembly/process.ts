@@ -24,7 +24,11 @@ import { allocAligned as allocAlignedIn } from "./mmgr/aligned";
 import { createAset } from "./mmgr/aset";
 import { initializeBlocks, injectFaults as injectBlockFaults } from "./mmgr/blocks";
 import { createBump as createBumpContext } from "./mmgr/bump";
-import { formerContext as formerContextOf, liveChunks as liveChunksIn } from "./mmgr/census";
+import {
+  enclosingChunk as enclosingChunkOf,
+  formerContext as formerContextOf,
+  liveChunks as liveChunksIn,
+} from "./mmgr/census";
 import {
   adopt,
   allocExtended as allocExtendedIn,
@@ -247,6 +251,11 @@ export function liveChunks(context: usize): u32 {
 /** Context of a chunk, of a freed one too where a checked build still knows it; else 0. */
 export function formerContext(chunk: usize): usize {
   return formerContextOf(chunk);
+}
+
+/** The live chunk that an address lies in, in checked builds; 0 if there is none. */
+export function enclosingChunk(address: usize): usize {
+  return enclosingChunkOf(address);
 }
 
 /** Checked builds: the chunk that was last looked at for damage. */

@@ -7,11 +7,17 @@
 //
 // PostgreSQL: none; its statistics stop at free chunks
 
-import { CHUNK_HEADER_BYTES, KIND_ASET, KIND_BUMP, KIND_GENERATION } from "../common/constants";
+import {
+  CHUNK_HEADER_BYTES,
+  KIND_ASET,
+  KIND_BUMP,
+  KIND_GENERATION,
+  PROCESS_HEADER_BYTES,
+} from "../common/constants";
 import { AllocSet } from "./aset";
 import { AllocBlock } from "./aset-block";
 import { ChunkHeader } from "./chunk";
-import { Chunk, contextOf, countStatistics, MemoryContext } from "./context";
+import { Chunk, contextOf, countStatistics, MemoryContext, spaceOf } from "./context";
 import { ProcessHeader, Statistics } from "./header";
 import { Shadow } from "./shadow";
 import { Slab } from "./slab";
@@ -60,4 +66,17 @@ export function formerContext(chunk: usize): usize {
     return context;
   }
   return changetype<usize>(contextOf(chunk));
+}
+
+/** The live chunk that an address lies in, where a checked build knows it; 0 if there is none. */
+export function enclosingChunk(address: usize): usize {
+  if (CHECKING) {
+    if (address >= ProcessHeader.get().shadow) return 0;
+    let at = address & ~(<usize>CHUNK_HEADER_BYTES - 1);
+    // Ends at the first chunk below: at most as far as the chunk, or the free memory, is long.
+    while (at > <usize>PROCESS_HEADER_BYTES && Shadow.isNothing(at)) at -= CHUNK_HEADER_BYTES;
+    if (at <= <usize>PROCESS_HEADER_BYTES || !Shadow.isLive(at)) return 0;
+    return address - at < spaceOf(at) - CHUNK_HEADER_BYTES ? at : 0;
+  }
+  return 0;
 }

@@ -48,6 +48,11 @@ export class Shadow {
     return Shadow.of(chunk).word >= LIVE;
   }
 
+  /** Whether no chunk, live or freed, begins at `chunk`. */
+  static isNothing(chunk: usize): bool {
+    return Shadow.of(chunk).word == NOTHING;
+  }
+
   static isFreed(chunk: usize): bool {
     return Shadow.of(chunk).word == FREED;
   }

@@ -56,6 +56,7 @@ export interface ProcessExports {
   pfree(chunk: number): void;
   liveChunks(context: number): number;
   formerContext(chunk: number): number;
+  enclosingChunk(address: number): number;
   suspect(): number;
   checkHeap(): number;
 }

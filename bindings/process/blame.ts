@@ -16,9 +16,19 @@ const damages: Readonly<Record<number, string>> = {
 export function blamePointer(core: ProcessCore, chunk: number): ChunkParts {
   if (core.sites === undefined || chunk >>> 0 !== chunk) return {};
   const known = ownerOf(core, chunk);
-  if (known.context === undefined) return {};
+  if (known.context === undefined) return blameInterior(core, chunk);
   const detail = `A chunk at this address in memory context "${known.context}" was freed already.`;
   return { ...known, detail: detail + placeOf(known) };
+}
+
+/** What is known of a pointer into the middle of a live chunk. */
+function blameInterior(core: ProcessCore, address: number): ChunkParts {
+  const chunk = core.exports.enclosingChunk(address) >>> 0;
+  if (chunk === 0) return {};
+  const known = ownerOf(core, chunk);
+  if (known.context === undefined) return {};
+  const inside = `${address - chunk} bytes inside a chunk of memory context "${known.context}"`;
+  return { ...known, detail: `The address lies ${inside}.${placeOf(known)}` };
 }
 
 /** The error for a panic of wasm: of a damaged chunk, with what is known of it. @internal */

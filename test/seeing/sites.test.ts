@@ -107,6 +107,30 @@ describe("allocation sites of a checked memory", () => {
 });
 
 describe("errors of a checked memory", () => {
+  it("names the chunk that an interior pointer lies in, and where it was allocated", () => {
+    const context = open();
+    const small = leak(context, 100);
+    const large = leak(context, 20_000);
+    for (const [chunk, inside] of [
+      [small, 8],
+      [small, 96],
+      [large, 16_000],
+    ] as const) {
+      expect(() => memory.free((chunk + inside) as typeof chunk)).toThrowError(
+        expect.objectContaining({
+          name: "InvalidPointerError",
+          context: "request",
+          detail: expect.stringContaining(`${inside} bytes inside a chunk of memory context "req`),
+          allocationSite: expect.stringMatching(/^at leak/),
+        }),
+      );
+    }
+    memory.free(small);
+    expect(() => memory.free((small + 8) as typeof small)).toThrowError(
+      expect.objectContaining({ name: "InvalidPointerError", context: undefined }),
+    );
+  });
+
   it("name context and site of a chunk that is freed twice", () => {
     const chunk = leak(open(), 10);
     memory.free(chunk);
@@ -139,9 +163,9 @@ describe("errors of a checked memory", () => {
     );
   });
 
-  it("say nothing of chunks about a pointer that never was one", () => {
+  it("say nothing of chunks about a pointer that lies in none", () => {
     const chunk = leak(open(), 100);
-    const wrong = (chunk + 8) as typeof chunk;
+    const wrong = (chunk + 1000) as typeof chunk;
     expect(() => memory.free(wrong)).toThrow(
       expect.objectContaining({ context: undefined, detail: undefined }),
     );
