@@ -149,14 +149,19 @@ interface BenchReport {
   }[];
 }
 
+/** Three digits, and every digit of a whole number above that. */
+function threeDigits(value: number): string {
+  return value < 1000 ? value.toPrecision(3) : Math.round(value).toLocaleString("en");
+}
+
 /** README.md's table of numbers, as a report has them. Bold is what beats us. */
 function numbersOf({ machine, node, date, rows }: BenchReport): string {
   const lines = rows.map(({ name, unit, ours, peers }) => {
     const others = Object.entries(peers).map(([peer, theirs]) => {
-      const text = `${peer} ${theirs.toPrecision(3)}`;
+      const text = `${peer} ${threeDigits(theirs)}`;
       return theirs < ours ? `**${text}**` : text;
     });
-    return `| ${name} | ${unit} | ${ours.toPrecision(3)} | ${others.join(" · ")} |`;
+    return `| ${name} | ${unit} | ${threeDigits(ours)} | ${others.join(" · ")} |`;
   });
   const where = `${machine.cpu}, ${machine.cores} cores, Node ${node}, ${date.slice(0, 10)}`;
   return ["| work | median of | palloc | peers |", "|---|---|---|---|", ...lines, "", where].join(
