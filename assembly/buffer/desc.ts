@@ -15,6 +15,8 @@
 
 import { Atomic } from "../common/atomics";
 import {
+  BLOCK_BYTES,
+  BLOCK_SHIFT,
   FORK_BITS,
   MAX_USAGE,
   OWNER_BITS,
@@ -108,7 +110,7 @@ export class BufferDesc {
   }
 
   @inline static frame(buffer: u32): usize {
-    return Region.get().blocks + ((<usize>buffer) << FRAME_SHIFT);
+    return Region.get().blocks + ((<usize>buffer) << BLOCK_SHIFT);
   }
 
   @inline private address(offset: usize): usize {
@@ -127,12 +129,11 @@ export class State {
   }
 }
 
-const FRAME_SHIFT: u32 = 13; // BLOCK_BYTES
-
 if (USAGE_SHIFT != OWNER_BITS) ERROR("usage must begin above the owner");
 if (USAGE_ONE != 1 << USAGE_SHIFT) ERROR("one use must be the lowest bit of usage");
 if (USAGE_MASK != ((1 << USAGE_BITS) - 1) << USAGE_SHIFT) ERROR("usage mask and width differ");
 if (STATE_CLAIM != 1 << (OWNER_BITS + USAGE_BITS)) ERROR("flags must begin above usage");
 if (STATE_CHECKPOINT_NEEDED <= STATE_TAG_VALID || STATE_IO <= STATE_CLAIM) ERROR("flags overlap");
+if (BLOCK_BYTES != 1 << BLOCK_SHIFT) ERROR("a frame is one block");
 if (FORK_BITS != 2) ERROR("the file word packs four forks");
 if (offsetof<BufferDesc>() > <usize>(1 << DESC_SHIFT)) ERROR("BufferDesc outgrew its cache line");

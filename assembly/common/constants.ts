@@ -353,5 +353,4 @@ export const NAMED_LOCKS = 16;
 export const PANIC_OWNER = 101;
 export const PANIC_CHAIN = 102;
 export const PANIC_STATE = 103;
-export const PANIC_HOLD = 104;
 export const PANIC_LAYOUT = 105;

@@ -28,11 +28,11 @@ export class Sleep {
     return status;
   }
 
-  /** Sleeps on what was prepared; ST_GONE when the region has ended. */
+  /** Sleeps on what was prepared; at 0 ms it only looks, where the wait itself would be an error. */
   static now(milliseconds: i32): i32 {
     const slot = Slot.mine();
     const word = slot.getSleepingOn();
-    if (word != 0 && Region.get().isRunning()) {
+    if (word != 0 && milliseconds > 0 && Region.get().isRunning()) {
       Atomic.wait(word, slot.sleepValue, <i64>milliseconds * NANOSECONDS);
     }
     slot.setSleepingOn(0);

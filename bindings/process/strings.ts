@@ -11,7 +11,7 @@ import type { ChunkPtr } from "../abi/pointers.ts";
 import { checkSize } from "./arrays.ts";
 import { checkRange, type ViewSource } from "./chunk-views.ts";
 
-/** Up to this length the loops are faster; measured on Node 20 and 24. */
+/** Up to this length the loops are faster; measured on Node 20. */
 const SHORT_TEXT = 16;
 const SHORT_READ = 8;
 /** Most bytes that UTF-8 needs for one unit of a JavaScript string. */

@@ -6,11 +6,14 @@
 import { ST_ALREADY_LOCKED, ST_BUSY, ST_SELF, ST_WAIT } from "../../assembly/common/constants.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import { errorOf, waitedTooLong } from "./statuses.ts";
+import { canSleep } from "./threads.ts";
 
 /** A sleeper looks again at least this often whether the region still runs. */
 const LOOK_AGAIN_MS = 1000;
 /** On a thread that must not sleep: length of a nap, and how long a call may take in all. */
 const NAP_MS = 10;
+/** A browser's page may not be put to sleep at all: there a wait is looking again. */
+const napMs = canSleep() ? NAP_MS : 0;
 const BOUNDED_WAIT_MS = 5000;
 
 /** A backend's access to the region. @internal */
@@ -38,7 +41,7 @@ export class Attachment {
 
   /** Sleeps on the word that a status registered. @throws when the region is gone or time is up */
   sleep(deadline: number): void {
-    const status = this.exports.sleep(this.mayBlock ? LOOK_AGAIN_MS : NAP_MS);
+    const status = this.exports.sleep(this.mayBlock ? LOOK_AGAIN_MS : napMs);
     if (status < 0) throw errorOf(status, this.i32);
     if (performance.now() > deadline) throw waitedTooLong(BOUNDED_WAIT_MS);
   }

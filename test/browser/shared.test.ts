@@ -2,7 +2,7 @@
 // comes back when it is terminated, and that the page that owns the region stays responsive.
 
 import { afterEach, describe, expect, it } from "vitest";
-import { SharedMemory } from "../../dist/bindings/index.js";
+import { Backend, SharedMemory } from "../../dist/bindings/index.js";
 import { memoryStorage } from "../../dist/bindings/storage/memory.js";
 import type { Answer, Request } from "./worker.ts";
 
@@ -102,3 +102,26 @@ describe.each([{ checked: false }, { checked: true }])(
     });
   },
 );
+
+describe("a page, which may not sleep", () => {
+  it("gives up a lock that it would have to wait for long, with 55P03", async () => {
+    const shared = await SharedMemory.create({ settings: SETTINGS, storage: memoryStorage() });
+    const [holder, waiter] = [
+      await Backend.attach(shared.handle),
+      await Backend.attach(shared.handle),
+    ];
+    const relation = holder.createRelationSync("pages");
+    holder.buffers.extendSync(relation);
+    const buffer = holder.buffers.pin(relation.id, 0);
+    holder.buffers.lockExclusive(buffer);
+    expect(waiter.buffers.pin(relation.id, 0)).toBe(buffer);
+    expect(() => waiter.buffers.lockShare(buffer)).toThrow(
+      expect.objectContaining({ code: "55P03" }),
+    );
+    holder.buffers.unlock(buffer);
+    waiter.buffers.lockShare(buffer);
+    for (const backend of [holder, waiter]) backend.detach();
+    expect(shared.backends()).toEqual([]);
+    await shared.close();
+  }, 30_000);
+});
