@@ -28,7 +28,7 @@ export class Sleep {
     return status;
   }
 
-  /** Sleeps on what was prepared; at 0 ms it only looks, where the wait itself would be an error. */
+  /** Sleeps on what was prepared; at 0 ms it only looks: some threads may not wait at all. */
   static now(milliseconds: i32): i32 {
     const slot = Slot.mine();
     const word = slot.getSleepingOn();
