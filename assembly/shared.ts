@@ -6,6 +6,7 @@
 
 import { Change } from "./buffer/change";
 import { Checkpoint } from "./buffer/checkpoint";
+import { Cleanup } from "./buffer/cleanup";
 import { ClockSweep } from "./buffer/clocksweep";
 import { ContentLock } from "./buffer/content";
 import { BufferDesc } from "./buffer/desc";
@@ -14,19 +15,22 @@ import { Evict } from "./buffer/evict";
 import { Hold } from "./buffer/hold";
 import { BufferIo } from "./buffer/io";
 import { Page } from "./buffer/page";
+import { Pin } from "./buffer/pin";
 import { Pool } from "./buffer/pool";
 import { Reap } from "./buffer/reap";
 import {
   BLOCK_BYTES,
   CACHE_LINE_BYTES,
   COUNTER_EXTENDS,
-  COUNTER_READS,
   LIFE_ACTIVE,
   LIFE_DEAD,
   LIFE_EXITING,
   LIFE_STATE_MASK,
   ST_BAD_BUFFER,
+  PAGE_GOOD,
   ST_OK,
+  STATE_CHECKPOINT_NEEDED,
+  STATE_DIRTY,
 } from "./common/constants";
 import { Region } from "./ipc/region";
 import { me, Self } from "./ipc/self";
@@ -43,6 +47,14 @@ export function regionPages(buffers: u32, backends: u32, segmentBytes: u32): u32
 
 export function createRegion(bytes: u32, buffers: u32, backends: u32, checksums: u32): void {
   Shmem.create(bytes, buffers, backends, checksums);
+}
+
+/** Says, before anybody attaches, which checkpoint storage is at, and whether it has a journal. */
+export function startAt(checkpoint: u32, journalled: u32): void {
+  const region = Region.get();
+  region.journalled = journalled;
+  region.setCommitted(checkpoint);
+  region.setInterval(checkpoint);
 }
 
 export function addSegment(bytes: u32): u32 {
@@ -127,37 +139,64 @@ export function pin(file: u32, block: u32): i32 {
 }
 
 export function unpin(buffer: u32): i32 {
-  return Region.has(buffer) ? Pool.unpin(buffer) : ST_BAD_BUFFER;
+  return Region.has(buffer) ? Pin.release(buffer) : ST_BAD_BUFFER;
 }
 
-export function pinMapped(file: u32, block: u32): i32 {
-  return Pool.pinMapped(file, block);
+export function locate(file: u32, block: u32, context: u32): i32 {
+  return Pool.locate(file, block, context);
 }
 
-export function victim(): i32 {
-  return Evict.victim();
+export function pinMapped(file: u32, block: u32, context: u32): i32 {
+  return Pool.pinMapped(file, block, context);
 }
 
-export function claim(buffer: u32): i32 {
-  return Evict.claim(buffer);
+export function victim(context: u32): i32 {
+  return Evict.victim(context);
 }
 
-/** Gives up a candidate whose write failed. */
+export function reuse(buffer: u32, context: u32): i32 {
+  return Evict.reuse(buffer, context);
+}
+
+export function companion(first: u32, count: u32): i32 {
+  return Evict.companion(first, count);
+}
+
+export function evict(buffer: u32): i32 {
+  return Region.has(buffer) ? Evict.one(buffer) : ST_BAD_BUFFER;
+}
+
+export function claim(buffer: u32, context: u32): i32 {
+  return Evict.claim(buffer, context);
+}
+
+/** Gives up a candidate: one whose write failed, or a companion that was written. */
 export function dropGuard(buffer: u32): void {
-  Hold.set(buffer, 0);
+  Pin.lower(buffer);
 }
 
-export function install(buffer: u32, file: u32, block: u32): i32 {
-  return Pool.install(buffer, file, block);
+/** Frees the frame of a victim that is not needed. */
+export function abandonVictim(buffer: u32): void {
+  Evict.abandon(buffer);
 }
 
-export function ensureValid(buffer: u32): i32 {
-  return Pool.ensureValid(buffer);
+export function install(buffer: u32, file: u32, block: u32, context: u32): i32 {
+  return Pool.install(buffer, file, block, context);
+}
+
+export function ensureValid(buffer: u32, context: u32): i32 {
+  return Pool.ensureValid(buffer, context);
 }
 
 export function finishRead(buffer: u32, good: u32): void {
-  if (good != 0) Hold.counted(COUNTER_READS);
   BufferIo.finishRead(buffer, good != 0);
+}
+
+/** Looks at a page just read, and ends the read if it is good; else says what is wrong. */
+export function verifyRead(buffer: u32): i32 {
+  const verdict = Page.verify(BufferDesc.frame(buffer), BufferDesc.at(buffer).block);
+  if (verdict == PAGE_GOOD) BufferIo.finishRead(buffer, true);
+  return verdict;
 }
 
 export function finishWrite(buffer: u32, good: u32): void {
@@ -172,17 +211,23 @@ export function finishZeroed(buffer: u32): i32 {
   return locked;
 }
 
-/** PAGE_GOOD, or what is wrong with the page just read into a frame. */
-export function verifyFrame(buffer: u32): i32 {
-  return Page.verify(BufferDesc.frame(buffer), BufferDesc.at(buffer).block);
+/** Clears a frame that this backend reads into: its page was not one, and need not be. */
+export function clearFrame(buffer: u32): void {
+  memory.fill(BufferDesc.frame(buffer), 0, BLOCK_BYTES);
 }
 
 export function frameAddress(buffer: u32): u32 {
   return <u32>BufferDesc.frame(buffer);
 }
 
-export function writePageAddress(): u32 {
-  return <u32>BufferIo.writePage();
+/** A page of this backend's own, for a moment's use. */
+export function scratchAddress(): u32 {
+  return <u32>BufferIo.scratchPage();
+}
+
+/** Where this backend keeps the page it is changing as it was before. */
+export function shadowAddress(): u32 {
+  return <u32>BufferIo.shadowPage(me);
 }
 
 export function fileOf(buffer: u32): u32 {
@@ -198,6 +243,21 @@ export function pageChecksum(page: u32, block: u32): u32 {
   return Page.checksum(page, block);
 }
 
+/** What a copy of the 8 kB at `page` that is about to be written must carry as checksum. */
+export function pageSeal(page: u32, block: u32): u32 {
+  return Page.seal(page, block);
+}
+
+/** PAGE_GOOD, or what is wrong with any 8 kB at `page`. */
+export function pageVerdict(page: u32, block: u32): i32 {
+  return Page.verify(page, block);
+}
+
+/** A sum over all of any 8 kB at `page`. */
+export function pageDigest(page: u32): u32 {
+  return Page.digest(page);
+}
+
 // ── Content locks and changes ────────────────────────────────────────────────────────────────────
 
 export function lockShare(buffer: u32): i32 {
@@ -206,6 +266,31 @@ export function lockShare(buffer: u32): i32 {
 
 export function lockExclusive(buffer: u32): i32 {
   return Region.has(buffer) ? ContentLock.exclusive(buffer) : ST_BAD_BUFFER;
+}
+
+export function lockShareNow(buffer: u32): i32 {
+  return Region.has(buffer) ? ContentLock.shareNow(buffer) : ST_BAD_BUFFER;
+}
+
+export function lockExclusiveNow(buffer: u32): i32 {
+  return Region.has(buffer) ? ContentLock.exclusiveNow(buffer) : ST_BAD_BUFFER;
+}
+
+/** Whether this backend may ask for a cleanup lock. */
+export function cleanupRefusal(buffer: u32): i32 {
+  return Region.has(buffer) ? Cleanup.refusal(buffer) : ST_BAD_BUFFER;
+}
+
+export function settleCleanup(buffer: u32): i32 {
+  return Cleanup.settle(buffer);
+}
+
+export function settleCleanupNow(buffer: u32): i32 {
+  return Cleanup.settleNow(buffer);
+}
+
+export function giveUpCleanup(buffer: u32): void {
+  Cleanup.giveUp(buffer);
 }
 
 export function drainShares(buffer: u32): i32 {
@@ -228,6 +313,32 @@ export function undoChange(buffer: u32): i32 {
   return Change.undo(buffer);
 }
 
+/** The shadow page stands in the journal of an interval; end the change again. */
+export function changeKept(buffer: u32, interval: u32): void {
+  Change.kept(buffer, interval);
+}
+
+// ── Checkpoints and the journal ──────────────────────────────────────────────────────────────────
+
+export function imagesNeeded(buffer: u32): u32 {
+  return BufferIo.imagesNeeded(buffer);
+}
+
+/** Notes that the journal of an interval holds the old image of a page in this backend's write. */
+export function setImaged(buffer: u32, interval: u32): void {
+  BufferDesc.at(buffer).setImaged(interval);
+}
+
+/** The cut of a checkpoint. */
+export function cut(interval: u32): void {
+  Region.get().setInterval(interval);
+}
+
+/** A checkpoint is durable. */
+export function commitCheckpoint(checkpoint: u32): void {
+  Region.get().setCommitted(checkpoint);
+}
+
 // ── Whole pool ───────────────────────────────────────────────────────────────────────────────────
 
 export function checkpointCollect(): u32 {
@@ -238,8 +349,18 @@ export function checkpointBuffer(index: u32): u32 {
   return Checkpoint.buffer(index);
 }
 
-export function checkpointBegin(buffer: u32): i32 {
-  return Checkpoint.begin(buffer);
+/** Begins to write a buffer of the list. */
+export function checkpointBegin(buffer: u32, mayWait: u32): i32 {
+  return Checkpoint.begin(buffer, STATE_CHECKPOINT_NEEDED, mayWait);
+}
+
+/** Begins to write a buffer that is dirty. */
+export function flushBegin(buffer: u32, mayWait: u32): i32 {
+  return Checkpoint.begin(buffer, STATE_DIRTY, mayWait);
+}
+
+export function nextDirty(file: u32, first: u32): i32 {
+  return Checkpoint.nextDirty(file, first);
 }
 
 /** Whether pages of a file are pinned: ST_OK, ST_BUSY, or ST_SELF by this backend. */
@@ -247,8 +368,8 @@ export function pagesInUse(file: u32): i32 {
   return Drop.inUse(file);
 }
 
-export function dropPages(file: u32, firstBlock: u32): i32 {
-  return Drop.pages(file, firstBlock);
+export function dropPages(file: u32, firstBlock: u32, blocks: u32): i32 {
+  return Drop.pages(file, firstBlock, blocks);
 }
 
 export function countExtends(blocks: u32): void {

@@ -1,20 +1,26 @@
 // Writing out everything that was dirty at one moment, in the order of the files.
 //
-//   collect  marks every dirty buffer CHECKPOINT_NEEDED and lists it, sorted by file and block
-//   begin    of each: pin, wait out writers and exclusive holders, copy to the write page
+//   cut      the interval number advances: what is committed later belongs to the next checkpoint
+//   collect  marks every buffer that is dirty from before CHECKPOINT_NEEDED and lists it, sorted by
+//            file and block
+//   begin    of each: pin, wait out writers and exclusive holders, take the write
 //   … storage writes … finishWrite, unpin; when all are done, storage makes the files durable
 //
 //   list entry, 16 B    0  file << 32 | block, u64     8  buffer, u32     12  0
 //
-// Pages dirtied after `collect` are not part of it, so a checkpoint ends under any load. One list a
-// region: the checkpoint lock is held. The journal that makes a checkpoint a commit will enter
-// between `begin` and the write.
+// Pages dirtied after the cut are not part of it, so a checkpoint ends under any load. A page that
+// is changed again before it was written has its version of the cut in the journal by then
+// (change.ts), and is passed by. One list a region: the checkpoint lock is held.
 //
-// PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync, SyncOneBuffer
+// A backend that holds writes of several pages must not wait for a lock: who has that lock may wait
+// for one of those pages. So `begin` has a form that gives up instead.
+//
+// PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync, SyncOneBuffer, FlushRelationBuffers
 
 import {
   NEED_WRITE,
   ST_BUSY,
+  ST_MISS,
   ST_OK,
   ST_WAIT,
   STATE_CHECKPOINT_NEEDED,
@@ -28,12 +34,13 @@ import { ContentLock } from "./content";
 import { BufferDesc, State } from "./desc";
 import { Hold } from "./hold";
 import { BufferIo } from "./io";
+import { Pin } from "./pin";
 
 const ENTRY_SHIFT: u32 = 4;
 const BUFFER_OFFSET: usize = 8;
 
 export class Checkpoint {
-  /** Lists what is dirty now; returns how many. */
+  /** Lists what is dirty from before the cut; returns how many. */
   static collect(): u32 {
     let count: u32 = 0;
     for (let buffer = Region.get().buffers; buffer-- > 0; ) {
@@ -53,39 +60,66 @@ export class Checkpoint {
   }
 
   /**
-   * Begins to write a listed buffer: the buffer with NEED_WRITE, pinned; ST_OK if it was written
-   * meanwhile; ST_WAIT with the word registered; ST_BUSY to try again at once; or why this backend
-   * may not.
+   * Begins to write a buffer that has all of the flags `wanted`, CHECKPOINT_NEEDED or DIRTY: the
+   * buffer with NEED_WRITE, pinned; ST_OK if it was written meanwhile; ST_WAIT with the word
+   * registered (ST_BUSY if `mayWait` is 0); ST_BUSY to try again at once; or why this backend may
+   * not.
    */
-  static begin(buffer: u32): i32 {
+  static begin(buffer: u32, wanted: u32, mayWait: u32): i32 {
     const desc = BufferDesc.at(buffer);
-    if ((desc.getState() & STATE_CHECKPOINT_NEEDED) == 0) return ST_OK;
+    if ((desc.getState() & wanted) == 0) return ST_OK;
     Hold.raise(buffer);
-    const result = Checkpoint.beginHeld(desc, buffer);
-    if (result <= 0) Hold.lower(buffer);
+    let result = Checkpoint.beginHeld(desc, buffer, wanted, mayWait != 0);
+    if (result > 0 && Checkpoint.isPassed(desc, wanted)) {
+      BufferIo.cancelWrite(buffer);
+      result = ST_OK;
+    }
+    if (result <= 0) Pin.lower(buffer);
     return result;
   }
 
-  private static beginHeld(desc: BufferDesc, buffer: u32): i32 {
-    const seen = desc.getState();
-    if ((seen & STATE_CHECKPOINT_NEEDED) == 0) return ST_OK;
-    // Somebody tries to evict it, and will find that it has been changed since.
-    if ((seen & STATE_CLAIM) != 0) return ST_BUSY;
-    if (State.owner(seen) != 0) {
-      if (!desc.swapState(seen, seen | STATE_IO_WAITERS)) return Checkpoint.beginHeld(desc, buffer);
-      return Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);
+  private static beginHeld(desc: BufferDesc, buffer: u32, wanted: u32, mayWait: bool): i32 {
+    while (true) {
+      const seen = desc.getState();
+      if ((seen & wanted) == 0) return ST_OK;
+      // Somebody tries to evict it, and will find that it has been changed since.
+      if ((seen & STATE_CLAIM) != 0) return ST_BUSY;
+      if (State.owner(seen) != 0) {
+        if (!mayWait) return ST_BUSY;
+        if (!desc.swapState(seen, seen | STATE_IO_WAITERS)) continue;
+        return Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);
+      }
+      const locked = mayWait ? ContentLock.share(buffer) : ContentLock.shareNow(buffer);
+      if (locked != ST_OK) return locked;
+      if (BufferIo.beginWrite(buffer)) return buffer | NEED_WRITE;
     }
-    const locked = ContentLock.share(buffer);
-    if (locked != ST_OK) return locked;
-    if (BufferIo.beginWrite(buffer)) return buffer | NEED_WRITE;
-    return Checkpoint.beginHeld(desc, buffer);
   }
 
-  /** Marks a dirty buffer; false if it is clean. */
+  /** Whether the page was changed after the cut: its version of the cut stands in the journal. */
+  private static isPassed(desc: BufferDesc, wanted: u32): bool {
+    const region = Region.get();
+    if (wanted != STATE_CHECKPOINT_NEEDED || region.journalled == 0) return false;
+    return desc.changed == region.getInterval();
+  }
+
+  /** The next buffer from `first` on that is dirty, of `file` or (0) of any; ST_MISS at the end. */
+  static nextDirty(file: u32, first: u32): i32 {
+    const buffers = Region.get().buffers;
+    for (let buffer = first; buffer < buffers; ++buffer) {
+      const desc = BufferDesc.at(buffer);
+      if (file != 0 && desc.file != file) continue;
+      if ((desc.getState() & STATE_DIRTY) != 0) return buffer;
+    }
+    return ST_MISS;
+  }
+
+  /** Marks a buffer that is dirty from before the cut; false if it is not. */
   private static mark(desc: BufferDesc): bool {
     while (true) {
       const seen = desc.getState();
-      if ((seen & STATE_DIRTY) == 0) return false;
+      if ((seen & STATE_DIRTY) == 0 || Checkpoint.isPassed(desc, STATE_CHECKPOINT_NEEDED)) {
+        return false;
+      }
       if (desc.swapState(seen, seen | STATE_CHECKPOINT_NEEDED)) return true;
     }
   }

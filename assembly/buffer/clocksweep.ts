@@ -17,6 +17,7 @@ import { ST_NO_BUFFERS, USAGE_MASK, USAGE_ONE } from "../common/constants";
 import { Region } from "../ipc/region";
 import { BufferDesc, State } from "./desc";
 import { Hold } from "./hold";
+import { Pin } from "./pin";
 
 const PASS_ONE: u64 = 1 << 32;
 const ALLOCATIONS_OFFSET: usize = 8;
@@ -79,11 +80,11 @@ export class Sweep {
   }
 
   /** Holds the candidate and looks again; false if somebody came in between. */
-  private static guard(desc: BufferDesc, buffer: u32): bool {
-    Hold.set(buffer, 1);
+  static guard(desc: BufferDesc, buffer: u32): bool {
+    Hold.raise(buffer);
     const seen = desc.getState();
     if (State.owner(seen) == 0 && (seen & USAGE_MASK) == 0) return true;
-    Hold.set(buffer, 0);
+    Pin.lower(buffer);
     return false;
   }
 }

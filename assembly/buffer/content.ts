@@ -99,7 +99,7 @@ export class ContentLock {
     return ST_OK;
   }
 
-  /** Exclusive lock if nobody has any; used on frames that only this backend can find. */
+  /** Exclusive lock if nobody has any. The buffer is held by this backend. */
   static tryExclusive(buffer: u32): i32 {
     const word = BufferDesc.at(buffer).contentAddress();
     const seen = Atomic.load(word);
@@ -110,6 +110,19 @@ export class ContentLock {
       return ST_BUSY;
     }
     return ST_OK;
+  }
+
+  /** Share lock, or ST_BUSY at once, or why this backend may not ask. */
+  static shareNow(buffer: u32): i32 {
+    const refusal = ContentLock.refusal(buffer);
+    if (refusal != ST_OK) return refusal;
+    return ContentLock.tryShare(buffer) ? ST_OK : ST_BUSY;
+  }
+
+  /** Exclusive lock, or ST_BUSY at once, or why this backend may not ask. */
+  static exclusiveNow(buffer: u32): i32 {
+    const refusal = ContentLock.refusal(buffer);
+    return refusal == ST_OK ? ContentLock.tryExclusive(buffer) : refusal;
   }
 
   /** Gives back whichever lock this backend holds. */

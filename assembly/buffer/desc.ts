@@ -11,6 +11,10 @@
 // `file` and `block` are the tag. They are written only under CLAIM, read plainly as a hint and
 // atomically as a decision. `next` links the chain of the buffer table: buffer + 1, or 0.
 //
+// `changed` and `imaged` are numbers of intervals between checkpoints (journal.ts): when the page
+// was changed last, and in which journals its old image is known to stand. Written by whoever has
+// the content lock exclusively, writes the page back, or has claimed the frame.
+//
 // PostgreSQL: src/include/storage/buf_internals.h, BufferDesc
 
 import { Atomic } from "../common/atomics";
@@ -46,6 +50,13 @@ export class BufferDesc {
   block: u32;
   /** The content lock's owner word (content.ts). */
   private content: u32;
+  /** The one backend + 1 that waits to be the only one with a pin (cleanup.ts), or 0. */
+  private cleanupWaiter: u32;
+  /** Interval of the last change; 0 before the first. */
+  changed: u32;
+  /** Even and odd intervals whose journal is known to hold this page's old image. */
+  imagedEven: u32;
+  imagedOdd: u32;
 
   @inline static at(buffer: u32): BufferDesc {
     return changetype<BufferDesc>(Region.get().descriptors + ((<usize>buffer) << DESC_SHIFT));
@@ -81,6 +92,20 @@ export class BufferDesc {
     return this.address(offsetof<BufferDesc>("content"));
   }
 
+  @inline cleanupWaiterAddress(): usize {
+    return this.address(offsetof<BufferDesc>("cleanupWaiter"));
+  }
+
+  /** Whether the journal of an interval is known to hold the page as it was before it. */
+  @inline isImaged(interval: u32): bool {
+    return ((interval & 1) == 0 ? this.imagedEven : this.imagedOdd) == interval;
+  }
+
+  @inline setImaged(interval: u32): void {
+    if ((interval & 1) == 0) this.imagedEven = interval;
+    else this.imagedOdd = interval;
+  }
+
   @inline nextAddress(): usize {
     return this.address(offsetof<BufferDesc>("next"));
   }
@@ -98,15 +123,23 @@ export class BufferDesc {
     );
   }
 
-  /** Writes the tag of a frame that this backend has claimed. */
+  /** Writes the tag of a frame that this backend has claimed; nothing is known of its page yet. */
   @inline setTag(file: u32, block: u32): void {
     Atomic.storePlain(this.address(offsetof<BufferDesc>("file")), file);
     Atomic.storePlain(this.address(offsetof<BufferDesc>("block")), block);
+    this.changed = 0;
+    this.imagedEven = 0;
+    this.imagedOdd = 0;
   }
 
   /** One more use, up to five; losing a race for it does not matter. */
   @inline bumpUsage(seen: u32): void {
     if ((seen & USAGE_MASK) != MAX_USAGE << USAGE_SHIFT) this.swapState(seen, seen + USAGE_ONE);
+  }
+
+  /** A use that does not make a page dearer than a first one: that of a scan with a ring. */
+  @inline touchUsage(seen: u32): void {
+    if ((seen & USAGE_MASK) == 0) this.swapState(seen, seen + USAGE_ONE);
   }
 
   @inline static frame(buffer: u32): usize {

@@ -1,8 +1,8 @@
 // Forgetting the pages of a relation that goes away. The caller excludes its users; what may still
 // be met are guards of evicting backends and writes under way, which end by themselves.
 //
-// Scans all descriptors, taking tags as hints, and decides each under its partition lock. Dirty
-// pages are discarded.
+// Looks each block up when there are few, else scans all descriptors, taking tags as hints; decides
+// each under its partition lock. Dirty pages are discarded.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, DropRelationBuffers, InvalidateBuffer
 
@@ -13,19 +13,40 @@ import { BufferDesc, State } from "./desc";
 import { Evict } from "./evict";
 import { Hold } from "./hold";
 import { Pool } from "./pool";
-import { BufferTable } from "./table";
+import { BufferTable, NO_BUFFER } from "./table";
+
+/** Relations shorter than this part of the pool are looked up block by block. */
+const PROBE_FRACTION: u32 = 32;
 
 export class Drop {
   /**
-   * Forgets every page of `file` from `firstBlock` on: ST_OK when none is left, ST_BUSY if some are
+   * Forgets the `blocks` pages of `file` from `firstBlock` on, and more behind them: ST_OK when none is left, ST_BUSY if some are
    * in use for a moment (call again), ST_SELF if this backend itself has one pinned.
    */
-  static pages(file: u32, firstBlock: u32): i32 {
+  static pages(file: u32, firstBlock: u32, blocks: u32): i32 {
+    if (blocks < Region.get().buffers / PROBE_FRACTION) return Drop.probe(file, firstBlock, blocks);
     let result: i32 = ST_OK;
     for (let buffer = Region.get().buffers; buffer-- > 0; ) {
       const desc = BufferDesc.at(buffer);
       if (desc.file != file || desc.block < firstBlock) continue;
       const dropped = Drop.one(desc, buffer, file, desc.block);
+      if (dropped == ST_SELF) return dropped;
+      if (dropped != ST_OK) result = dropped;
+    }
+    return result;
+  }
+
+  /** As `pages`, for the few blocks that there can be. */
+  private static probe(file: u32, firstBlock: u32, blocks: u32): i32 {
+    let result: i32 = ST_OK;
+    for (let block = firstBlock; block < firstBlock + blocks; ++block) {
+      const hash = Hash.tag(file, block);
+      const partition = BufferTable.partition(hash);
+      if (!partition.acquire()) return Pool.refused();
+      const buffer = BufferTable.find(hash, file, block);
+      partition.release();
+      if (buffer == NO_BUFFER) continue;
+      const dropped = Drop.one(BufferDesc.at(buffer), buffer, file, block);
       if (dropped == ST_SELF) return dropped;
       if (dropped != ST_OK) result = dropped;
     }

@@ -68,17 +68,6 @@ export class Hold {
     }
   }
 
-  /** Gives back what `raise` took. */
-  static lower(buffer: u32): void {
-    const word = Hold.get(buffer);
-    if (Hold.count(word) > 1) {
-      Hold.setPlain(buffer, word - 1);
-    } else {
-      Hold.set(buffer, 0);
-      Hold.addPinned(-1);
-    }
-  }
-
   /** Whether any backend, this one included, holds the buffer. */
   static byAnyone(buffer: u32): bool {
     const region = Region.get();

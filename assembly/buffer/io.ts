@@ -3,11 +3,17 @@
 // calls the finishing function, also on error. So no exception of a file system unwinds through a
 // held word.
 //
-//   write   pin · share lock · DIRTY → IO|WRITING|me · copy to the write page · checksum there
-//           … storage writes the write page … · DIRTY off unless changed since · IO off · unlock
+//   write   pin · share lock · DIRTY → IO|WRITING|me … old image into the journal, synced · a copy
+//           of the frame is sealed and written … DIRTY off unless changed since · IO off · unlock
 //   read    IO|me (pool.ts) … storage reads into the frame … · VALID on, or IO_ERROR · IO off
 //
-// The page is always copied before it is written: the checksum must be that of the bytes written.
+// The page is copied, to private memory, before it is written: the checksum must be that of the
+// bytes written. The share lock stays until the end, so `changed` tells what the copy is.
+//
+// Which old images a write needs (port of the rule "image before overwrite"): let c be the last
+// committed checkpoint. Whatever stands in the file is overwritten, so journal c must have it. While
+// checkpoint c + 1 runs, a page changed after its cut also needs its image in journal c + 1; one
+// changed before the cut must not have it there, since it is itself what c + 1 is to keep.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, FlushBuffer, StartBufferIO, TerminateBufferIO
 
@@ -15,7 +21,8 @@ import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {
   BLOCK_BYTES,
-  COUNTER_WRITES,
+  IMAGE_COMMITTED,
+  IMAGE_CURRENT,
   OWNER_MASK,
   PANIC_STATE,
   STATE_CHECKPOINT_NEEDED,
@@ -31,8 +38,6 @@ import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
 import { ContentLock } from "./content";
 import { BufferDesc, State } from "./desc";
-import { Hold } from "./hold";
-import { Page } from "./page";
 
 /** Bits that end with an I/O, whatever came of it. */
 const END_OF_IO: u32 = STATE_IO | STATE_WRITING | STATE_IO_WAITERS | OWNER_MASK;
@@ -43,8 +48,8 @@ export class BufferIo {
     return Region.get().slotPages + slot * (2 * BLOCK_BYTES);
   }
 
-  /** Where this backend keeps the copy of a page that it writes. */
-  @inline static writePage(): usize {
+  /** A page of this backend's own in shared memory, for whatever needs one for a moment. */
+  @inline static scratchPage(): usize {
     return BufferIo.shadowPage(me) + BLOCK_BYTES;
   }
 
@@ -63,15 +68,28 @@ export class BufferIo {
       const next = (seen & ~STATE_JUST_DIRTIED) | STATE_IO | STATE_WRITING | Self.owner();
       if (desc.swapState(seen, next)) break;
     }
-    Atomic.copyPage(BufferIo.writePage(), BufferDesc.frame(buffer), BLOCK_BYTES);
-    Page.seal(BufferIo.writePage(), desc.block);
     return true;
+  }
+
+  /** IMAGE_ flags: the journals that must hold the page's old image before it is written. */
+  static imagesNeeded(buffer: u32): u32 {
+    const desc = BufferDesc.at(buffer);
+    const committed = Region.get().getCommitted();
+    let needed: u32 = desc.isImaged(committed) ? 0 : IMAGE_COMMITTED;
+    if (desc.changed > committed && !desc.isImaged(committed + 1)) needed |= IMAGE_CURRENT;
+    return needed;
+  }
+
+  /** Takes a write back that has not begun to touch storage; the page needs no checkpoint. */
+  static cancelWrite(buffer: u32): void {
+    const desc = BufferDesc.at(buffer);
+    BufferIo.wake(desc, desc.changeState(END_OF_IO | STATE_CHECKPOINT_NEEDED, 0));
+    ContentLock.dropShare(buffer);
   }
 
   /** Ends a write: the frame is clean unless it was changed since the write began. */
   static finishWrite(buffer: u32, good: bool): void {
     const desc = BufferDesc.at(buffer);
-    if (good) Hold.counted(COUNTER_WRITES);
     while (true) {
       const seen = desc.getState();
       if (CHECKING) invariant(State.isMine(seen) && (seen & STATE_WRITING) != 0, PANIC_STATE);

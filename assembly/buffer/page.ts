@@ -25,27 +25,30 @@ const ROW_BYTES: usize = 128;
 /** Four of the 32 words of a row. */
 const VECTOR_BYTES: usize = 16;
 const CHECKSUM_MODULUS: u32 = 65535;
+/** The checksum field, first half of the third word, counts as zero. */
+const CHECKSUM_HOLE: i32 = -65536;
 const WORD_BYTES: usize = 8;
 const MAXALIGN_MASK: u32 = 7;
 
 export class Page {
-  /** The checksum that belongs into the page's header; never 0. */
+  /** The checksum that belongs into the page's header; never 0. The page is only read. */
   static checksum(page: usize, block: u32): u32 {
-    const stored = load<u16>(page, PAGE_CHECKSUM_OFFSET);
-    store<u16>(page, 0, PAGE_CHECKSUM_OFFSET);
-    const folded = Page.fold(page);
-    store<u16>(page, stored, PAGE_CHECKSUM_OFFSET);
-    return ((folded ^ block) % CHECKSUM_MODULUS) + 1;
+    return ((Page.fold(page, CHECKSUM_HOLE) ^ block) % CHECKSUM_MODULUS) + 1;
+  }
+
+  /** All 32 bits of the sums over all bytes; for images of pages in the journal. */
+  @inline static digest(page: usize): u32 {
+    return Page.fold(page, -1);
   }
 
   @inline static storedChecksum(page: usize): u32 {
     return load<u16>(page, PAGE_CHECKSUM_OFFSET);
   }
 
-  /** Writes the checksum into a page about to be written; a new page, all zero, gets none. */
-  static seal(page: usize, block: u32): void {
-    if (Region.get().checksums == 0 || Page.isNew(page)) return;
-    store<u16>(page, <u16>Page.checksum(page, block), PAGE_CHECKSUM_OFFSET);
+  /** What a page about to be written carries as checksum; a new page, all zero, has none. */
+  static seal(page: usize, block: u32): u32 {
+    if (Region.get().checksums == 0 || Page.isNew(page)) return Page.storedChecksum(page);
+    return Page.checksum(page, block);
   }
 
   /** PAGE_GOOD, or what is wrong with a page just read. */
@@ -76,8 +79,8 @@ export class Page {
     return (special & MAXALIGN_MASK) == 0;
   }
 
-  /** The 32 sums of a page, folded into one word. */
-  private static fold(page: usize): u32 {
+  /** The 32 sums of a page, folded into one word; its third word is seen through a mask. */
+  private static fold(page: usize, mask: i32): u32 {
     let a = i32x4(0x5b1f36e9, 0xb8525960, 0x02ab50aa, 0x1de66d2a);
     let b = i32x4(0x79ff467a, 0x9bb9f8a3, 0x217e7cd2, 0x83e13d2c);
     let c = i32x4(0xf8d4474f, 0xe39eb970, 0x42c6ae16, 0x993216fa);
@@ -86,8 +89,10 @@ export class Page {
     let f = i32x4(0x92bec979, 0xcca6c0b2, 0x304a0979, 0x85aa43d4);
     let g = i32x4(0x783125bb, 0x6ca8eaa2, 0xe407eac6, 0x4b5cfc3e);
     let h = i32x4(0x9fbf8c76, 0x15ca20be, 0xf2ca9fd3, 0x959bd756);
+    let first = v128.and(v128.load(page), i32x4.replace_lane(i32x4.splat(-1), 2, mask));
     for (let row = page; row < page + BLOCK_BYTES; row += ROW_BYTES) {
-      a = Page.round(a, v128.load(row));
+      if (row != page) first = v128.load(row);
+      a = Page.round(a, first);
       b = Page.round(b, v128.load(row, VECTOR_BYTES));
       c = Page.round(c, v128.load(row, 2 * VECTOR_BYTES));
       d = Page.round(d, v128.load(row, 3 * VECTOR_BYTES));

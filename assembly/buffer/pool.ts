@@ -10,26 +10,27 @@
 // excluded, because whoever takes a frame away sets CLAIM before it looks at hold words, and
 // everything that is believed is read after the own hold word was stored.
 //
-// TypeScript drives the long way: pinMapped → victim → install → read → finishRead, or
-// ensureValid with a sleep when another backend is reading the page already.
+// TypeScript drives the long way: `locate` does all of it that needs no storage and no sleep, and
+// says what is to be done next: read, write a victim back (then claim and install), or wait.
+//
+// `context` is the IO_CONTEXT_ of the access: whose counters grow, and whether a use makes the page
+// dearer (a scan with a ring must not push out what others use).
 //
 // Locks: one partition lock at a time, nothing is waited for while it is held.
-// PostgreSQL: src/backend/storage/buffer/bufmgr.c, ReadBuffer, BufferAlloc, PinBuffer, UnpinBuffer
+// PostgreSQL: src/backend/storage/buffer/bufmgr.c, ReadBuffer, BufferAlloc, PinBuffer
 
 import { Atomic } from "../common/atomics";
 import {
   BUFFER_MASK,
   COUNTER_HITS,
   HOLD_COUNT_MASK,
-  HOLD_SHARE,
   IN_PROGRESS,
+  IO_CONTEXT_NORMAL,
   NEED_READ,
+  NEED_WRITE,
   ST_BUSY,
   ST_GONE,
   ST_MISS,
-  ST_NOT_LOCKED,
-  ST_NOT_PINNED,
-  ST_OK,
   ST_SELF,
   ST_TOO_MANY_PINS,
   STATE_CLAIM,
@@ -43,9 +44,10 @@ import { Hash } from "../common/hash";
 import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";
 import { Sleep } from "../ipc/sleep";
-import { ContentLock } from "./content";
 import { BufferDesc, State } from "./desc";
+import { Evict } from "./evict";
 import { Hold } from "./hold";
+import { Pin } from "./pin";
 import { BufferTable, NO_BUFFER } from "./table";
 
 /** Steps a walk without a lock takes before it gives up: chains are short, or in motion. */
@@ -74,7 +76,7 @@ export class Pool {
       Hold.counted(COUNTER_HITS);
       return buffer;
     }
-    Hold.set(buffer, 0);
+    Pin.drop(buffer);
     return ST_MISS;
   }
 
@@ -87,58 +89,51 @@ export class Pool {
     return buffer;
   }
 
-  /** Gives back one pin. */
-  @inline static unpin(buffer: u32): i32 {
-    const held = Hold.get(buffer);
-    if (Hold.count(held) > 1) {
-      Hold.setPlain(buffer, held - 1);
-      return ST_OK;
-    }
-    return Pool.unpinLast(buffer, held);
+  /**
+   * The long way as far as it goes without storage: a buffer as `ensureValid` says, or one with
+   * NEED_WRITE whose write comes first, then `claim` and `install`; or a status.
+   */
+  static locate(file: u32, block: u32, context: u32): i32 {
+    const found = Pool.pinMapped(file, block, context);
+    if (found != ST_MISS) return found;
+    const victim = Evict.victim(context);
+    if (victim < 0 || (victim & NEED_WRITE) != 0) return victim;
+    return Pool.install(victim, file, block, context);
   }
 
-  private static unpinLast(buffer: u32, held: u32): i32 {
-    if (Hold.count(held) == 0) return ST_NOT_PINNED;
-    if ((held & HOLD_SHARE) != 0 || ContentLock.isMine(buffer)) return ST_NOT_LOCKED;
-    Hold.set(buffer, 0);
-    Hold.addPinned(-1);
-    return ST_OK;
-  }
-
-  /** The long way, first step: the page's buffer pinned and as `ensureValid` says, or ST_MISS. */
-  static pinMapped(file: u32, block: u32): i32 {
+  /** First step of the long way: the page's buffer pinned, as `ensureValid` says, or ST_MISS. */
+  static pinMapped(file: u32, block: u32, context: u32): i32 {
     const hash = Hash.tag(file, block);
     const partition = BufferTable.partition(hash);
     if (!partition.acquire()) return Pool.refused();
     const buffer = BufferTable.find(hash, file, block);
-    const pinned = buffer == NO_BUFFER ? ST_MISS : Pool.raise(buffer);
+    const pinned = buffer == NO_BUFFER ? ST_MISS : Pool.raise(buffer, context);
     partition.release();
-    return pinned < 0 ? pinned : Pool.ensureValid(pinned);
+    return pinned < 0 ? pinned : Pool.ensureValid(pinned, context);
   }
 
   /**
    * Makes a victim the frame of a page. The frame with NEED_READ; or, if another backend was
    * faster, its buffer as `ensureValid` says, and the victim is free again.
    */
-  static install(victim: u32, file: u32, block: u32): i32 {
+  static install(victim: u32, file: u32, block: u32, context: u32): i32 {
     const hash = Hash.tag(file, block);
     const partition = BufferTable.partition(hash);
     BufferDesc.at(victim).setTag(file, block);
     if (!partition.acquire()) {
-      Pool.abandonVictim(victim);
+      Evict.abandon(victim);
       return Pool.refused();
     }
     const found = BufferTable.find(hash, file, block);
     if (found != NO_BUFFER) {
-      const pinned = Pool.raise(found);
+      const pinned = Pool.raise(found, context);
       partition.release();
-      Pool.abandonVictim(victim);
-      return pinned < 0 ? pinned : Pool.ensureValid(pinned);
+      Evict.abandon(victim);
+      return pinned < 0 ? pinned : Pool.ensureValid(pinned, context);
     }
     BufferTable.link(hash, victim);
     BufferDesc.at(victim).setState(STATE_TAG_VALID | STATE_IO | USAGE_ONE | Self.owner());
     partition.release();
-    Hold.addPinned(1);
     return victim | NEED_READ;
   }
 
@@ -147,12 +142,12 @@ export class Pool {
    * with NEED_READ if this backend has taken on its read; with IN_PROGRESS if another reads it (the
    * word to sleep on is registered); ST_SELF if this backend itself reads it under another name.
    */
-  static ensureValid(buffer: u32): i32 {
+  static ensureValid(buffer: u32, context: u32): i32 {
     const desc = BufferDesc.at(buffer);
     while (true) {
       const seen = desc.getState();
       if ((seen & STATE_VALID) != 0) {
-        Hold.counted(COUNTER_HITS);
+        Hold.countedIn(context, COUNTER_HITS);
         return buffer;
       }
       if (State.isMine(seen)) return ST_SELF;
@@ -171,22 +166,15 @@ export class Pool {
   }
 
   /** Pins a mapped buffer under its partition lock: no claim can commit meanwhile. */
-  private static raise(buffer: u32): i32 {
-    if (Hold.count(Hold.get(buffer)) == HOLD_COUNT_MASK) return ST_TOO_MANY_PINS;
-    if (Hold.get(buffer) == 0) {
-      const desc = BufferDesc.at(buffer);
-      Hold.raise(buffer);
-      desc.bumpUsage(desc.getState());
-    } else {
-      Hold.raise(buffer);
-    }
+  private static raise(buffer: u32, context: u32): i32 {
+    const held = Hold.get(buffer);
+    if (Hold.count(held) == HOLD_COUNT_MASK) return ST_TOO_MANY_PINS;
+    Hold.raise(buffer);
+    if (held != 0) return buffer;
+    const desc = BufferDesc.at(buffer);
+    if (context == IO_CONTEXT_NORMAL) desc.bumpUsage(desc.getState());
+    else desc.touchUsage(desc.getState());
     return buffer;
-  }
-
-  /** Gives a victim back that turned out not to be needed. */
-  private static abandonVictim(victim: u32): void {
-    BufferDesc.at(victim).setState(0);
-    Hold.set(victim, 0);
   }
 }
 

@@ -29,6 +29,7 @@ import {
   ST_OK,
   STATE_CLAIM,
   STATE_IO,
+  STATE_PIN_WAITER,
   STATE_TAG_VALID,
 } from "../common/constants";
 import { Hash } from "../common/hash";
@@ -37,6 +38,7 @@ import { me, Self } from "../ipc/self";
 import { Slot } from "../ipc/slots";
 import { OwnerLock } from "../lmgr/owner";
 import { Change } from "./change";
+import { Cleanup } from "./cleanup";
 import { ContentLock } from "./content";
 import { BufferDesc, State } from "./desc";
 import { Hold } from "./hold";
@@ -97,6 +99,7 @@ export class Reap {
         else if (!Reap.freeFrame(desc, buffer)) return ST_BUSY;
       }
       Reap.releaseContent(desc, dead);
+      Cleanup.forget(desc, dead + 1);
     }
     return ST_OK;
   }
@@ -134,6 +137,8 @@ export class Reap {
       if (word == 0) continue;
       Atomic.store16(at, 0);
       if ((word & HOLD_SHARE) != 0) ContentLock.wakeDrainer(buffer);
+      const desc = BufferDesc.at(buffer);
+      if ((desc.getState() & STATE_PIN_WAITER) != 0) Cleanup.wake(desc);
     }
   }
 

@@ -239,6 +239,16 @@ export const ST_TOO_MANY_PINS = -12;
 export const ST_NO_SLOT = -13;
 /** A buffer number that is none. */
 export const ST_BAD_BUFFER = -14;
+/** The page as it was before the change must go into the journal first; then end it again. */
+export const ST_JOURNAL = -15;
+/** For a cleanup lock this backend must have pinned the buffer exactly once. */
+export const ST_PINNED_AGAIN = -16;
+/** Somebody else waits for the cleanup lock already. */
+export const ST_CLEANUP_TAKEN = -17;
+
+/** What a page about to be written in place needs first: its old image in these journals. */
+export const IMAGE_COMMITTED = 1; // the journal of the last committed checkpoint
+export const IMAGE_CURRENT = 2; // the journal that the running checkpoint has begun
 
 /** What verifyFrame finds. */
 export const PAGE_GOOD = 0;
@@ -250,6 +260,15 @@ export const PAGE_BAD_HEADER = 2;
 export const REGION_HEADER_BYTES = 192;
 export const REGION_STATUS_OFFSET = 24;
 export const REGION_REQUESTS_OFFSET = 28;
+/** Number of the interval between checkpoints that changes belong to now. */
+export const REGION_INTERVAL_OFFSET = 32;
+/** Number of the last checkpoint that was committed; the interval, or one less while one runs. */
+export const REGION_COMMITTED_OFFSET = 36;
+/** Records in, and records known to be durable in, the journals of even and of odd intervals. */
+export const REGION_JOURNAL_RECORDS_OFFSET = 40; // two words
+export const REGION_JOURNAL_SYNCED_OFFSET = 48; // two words
+/** 1 when pages may be written in place only after their old image stands in a journal. */
+export const REGION_JOURNALLED_OFFSET = 56;
 export const STATUS_RUNNING = 0;
 export const STATUS_SHUTDOWN = 1;
 export const STATUS_CRASHED = 2;
@@ -287,6 +306,8 @@ export const SLOT_SLEEPING_ON_OFFSET = 8;
 export const SLOT_SLEEP_VALUE_OFFSET = 12;
 export const SLOT_CHANGING_OFFSET = 16;
 export const SLOT_MAY_BLOCK_OFFSET = 20;
+export const SLOT_LATCH_OFFSET = 24;
+export const SLOT_DIRTY_BEFORE_OFFSET = 28;
 /** The life word: state in the low three bits, thread id above. */
 export const LIFE_STATE_BITS = 3;
 export const LIFE_STATE_MASK = 7;
@@ -342,10 +363,11 @@ export const LOCK_WAITERS = 0x40000000; // bit 30
 export const LOCK_DRAIN = 0x20000000; // bit 29
 
 /** Locks that may be held across I/O: index into PART_LOCKS. */
-export const LOCK_CONTROL = 0;
-export const LOCK_CHECKPOINT = 1;
+export const LOCK_CHECKPOINT = 0;
+export const LOCK_CONTROL = 1;
 export const LOCK_EXTENSION = 2; // and the following
-export const EXTENSION_LOCKS = 14;
+export const EXTENSION_LOCKS = 13;
+export const LOCK_JOURNAL = 15;
 export const NAMED_LOCKS = 16;
 
 // ── Broken invariants ────────────────────────────────────────────────────────────────────────────

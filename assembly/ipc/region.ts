@@ -1,9 +1,10 @@
 // The header of the region, at address 0 of the shared memory: sizes, status, and where each part
-// begins. Written once by the creator before anybody attaches; afterwards only `status` and
-// `requests` change. Addresses sit together in the second and third cache line, because every hit
+// begins. Written once by the creator before anybody attaches; afterwards only the words from
+// `status` to `journalSynced` change. Addresses sit together in the second and third cache line, because every hit
 // needs three of them.
 //
 //   0 magic · version · bytes · buffers          16 backends · index entries · status · requests
+//  32 interval · committed · journal records ×2  48 journal synced ×2 · journalled
 //  64 descriptors · heads · head mask · holds    80 column bytes · partitions · slots · slot pages
 //  96 blocks · strategy · locks · departed      112 checkpoint · checksums
 //
@@ -13,8 +14,14 @@ import { Atomic } from "../common/atomics";
 import {
   EXTENSION_LOCKS,
   LOCK_EXTENSION,
+  LOCK_JOURNAL,
   NAMED_LOCKS,
+  REGION_COMMITTED_OFFSET,
   REGION_HEADER_BYTES,
+  REGION_INTERVAL_OFFSET,
+  REGION_JOURNAL_RECORDS_OFFSET,
+  REGION_JOURNAL_SYNCED_OFFSET,
+  REGION_JOURNALLED_OFFSET,
   REGION_REQUESTS_OFFSET,
   REGION_STATUS_OFFSET,
   STATUS_RUNNING,
@@ -36,10 +43,19 @@ export class Region {
   private status: u32;
   /** Counts attach requests; the owner sleeps on it. */
   private requests: u32;
-  private spare0: u64;
-  private spare1: u64;
-  private spare2: u64;
-  private spare3: u64;
+  /** Number of the interval that changes belong to now; the cut of a checkpoint adds one. */
+  private interval: u32;
+  /** Number of the last committed checkpoint. */
+  private committed: u32;
+  /** Records in the journals of even and odd intervals; changed under LOCK_JOURNAL. */
+  private journalRecords0: u32;
+  private journalRecords1: u32;
+  /** How many of them are durable; a lower bound. */
+  private journalSynced0: u32;
+  private journalSynced1: u32;
+  /** 1 when there are journals. Set before anybody attaches. */
+  journalled: u32;
+  private spare: u32;
 
   descriptors: usize;
   heads: usize;
@@ -77,6 +93,23 @@ export class Region {
     Atomic.store(offsetof<Region>("status"), status);
   }
 
+  @inline getInterval(): u32 {
+    return Atomic.load(offsetof<Region>("interval"));
+  }
+
+  /** The cut of a checkpoint: what is committed from now on belongs to the next interval. */
+  @inline setInterval(interval: u32): void {
+    Atomic.store(offsetof<Region>("interval"), interval);
+  }
+
+  @inline getCommitted(): u32 {
+    return Atomic.load(offsetof<Region>("committed"));
+  }
+
+  @inline setCommitted(checkpoint: u32): void {
+    Atomic.store(offsetof<Region>("committed"), checkpoint);
+  }
+
   /** Tells the owner that a slot was claimed. */
   @inline requestAttach(): void {
     Atomic.add(offsetof<Region>("requests"), 1);
@@ -88,4 +121,10 @@ if (offsetof<Region>() > <usize>REGION_HEADER_BYTES) ERROR("the header outgrew i
 if (offsetof<Region>("descriptors") != 64) ERROR("addresses must begin a cache line");
 if (offsetof<Region>("status") != REGION_STATUS_OFFSET) ERROR("status moved");
 if (offsetof<Region>("requests") != REGION_REQUESTS_OFFSET) ERROR("requests moved");
-if (LOCK_EXTENSION + EXTENSION_LOCKS != NAMED_LOCKS) ERROR("named locks do not add up");
+if (offsetof<Region>("interval") != REGION_INTERVAL_OFFSET) ERROR("interval moved");
+if (offsetof<Region>("committed") != REGION_COMMITTED_OFFSET) ERROR("committed moved");
+if (offsetof<Region>("journalRecords0") != REGION_JOURNAL_RECORDS_OFFSET) ERROR("records moved");
+if (offsetof<Region>("journalSynced0") != REGION_JOURNAL_SYNCED_OFFSET) ERROR("synced moved");
+if (offsetof<Region>("journalled") != REGION_JOURNALLED_OFFSET) ERROR("journalled moved");
+if (LOCK_EXTENSION + EXTENSION_LOCKS != LOCK_JOURNAL) ERROR("extension locks do not add up");
+if (LOCK_JOURNAL + 1 != NAMED_LOCKS) ERROR("named locks do not add up");

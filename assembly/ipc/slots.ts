@@ -23,7 +23,9 @@ import {
   LIFE_STATE_MASK,
   SLOT_BYTES,
   SLOT_CHANGING_OFFSET,
+  SLOT_DIRTY_BEFORE_OFFSET,
   SLOT_GENERATION_OFFSET,
+  SLOT_LATCH_OFFSET,
   SLOT_LIFE_OFFSET,
   SLOT_MAY_BLOCK_OFFSET,
   SLOT_SLEEP_VALUE_OFFSET,
@@ -47,6 +49,10 @@ export class Slot {
   private changing: u32;
   /** 0 on a thread that must not sleep. Private to the backend. */
   mayBlock: u32;
+  /** Counts the times this backend was woken by name (cleanup locks). Atomic. */
+  private latch: u32;
+  /** Whether the page being changed was dirty before. Private to the backend. */
+  dirtyBefore: u32;
 
   @inline static at(index: u32): Slot {
     return changetype<Slot>(Region.get().slots + index * SLOT_BYTES);
@@ -101,6 +107,20 @@ export class Slot {
     Atomic.store(this.address(offsetof<Slot>("sleepingOn")), word);
   }
 
+  @inline latchAddress(): usize {
+    return this.address(offsetof<Slot>("latch"));
+  }
+
+  @inline getLatch(): u32 {
+    return Atomic.load(this.latchAddress());
+  }
+
+  /** Wakes the backend of this slot, if it sleeps on its latch. */
+  setLatch(): void {
+    Atomic.add(this.latchAddress(), 1);
+    Atomic.notifyAll(this.latchAddress());
+  }
+
   @inline getChanging(): u32 {
     return Atomic.load(this.address(offsetof<Slot>("changing")));
   }
@@ -120,5 +140,7 @@ if (offsetof<Slot>("sleepingOn") != SLOT_SLEEPING_ON_OFFSET) ERROR("sleepingOn m
 if (offsetof<Slot>("sleepValue") != SLOT_SLEEP_VALUE_OFFSET) ERROR("sleepValue moved");
 if (offsetof<Slot>("changing") != SLOT_CHANGING_OFFSET) ERROR("changing moved");
 if (offsetof<Slot>("mayBlock") != SLOT_MAY_BLOCK_OFFSET) ERROR("mayBlock moved");
+if (offsetof<Slot>("latch") != SLOT_LATCH_OFFSET) ERROR("latch moved");
+if (offsetof<Slot>("dirtyBefore") != SLOT_DIRTY_BEFORE_OFFSET) ERROR("dirtyBefore moved");
 if (offsetof<Slot>() > <usize>SLOT_BYTES) ERROR("Slot outgrew its stride");
 if (LIFE_ACTIVE > LIFE_STATE_MASK) ERROR("a life state must fit its bits");
