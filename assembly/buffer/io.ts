@@ -15,7 +15,9 @@ import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {
   BLOCK_BYTES,
+  COUNTER_WRITE_BYTES,
   COUNTER_WRITES,
+  IO_CONTEXT_NORMAL,
   OWNER_MASK,
   PANIC_STATE,
   STATE_CHECKPOINT_NEEDED,
@@ -71,7 +73,9 @@ export class BufferIo {
   /** Ends a write: the frame is clean unless it was changed since the write began. */
   static finishWrite(buffer: u32, good: bool): void {
     const desc = BufferDesc.at(buffer);
-    if (good) Hold.counted(COUNTER_WRITES);
+    if (good) {
+      Hold.countedIo(IO_CONTEXT_NORMAL, COUNTER_WRITES, 1, COUNTER_WRITE_BYTES, BLOCK_BYTES);
+    }
     while (true) {
       const seen = desc.getState();
       if (CHECKING) invariant(State.isMine(seen) && (seen & STATE_WRITING) != 0, PANIC_STATE);

@@ -5,7 +5,7 @@
 //
 //   0 magic · version · bytes · buffers          16 backends · index entries · status · requests
 //  64 descriptors · heads · head mask · holds    80 column bytes · partitions · slots · slot pages
-//  96 blocks · strategy · locks · departed      112 checkpoint · checksums
+//  96 blocks · strategy · locks · departed      112 checkpoint · checksums · statistics
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -56,6 +56,7 @@ export class Region {
   checkpoint: usize;
   /** 1 when pages carry checksums. */
   checksums: u32;
+  statistics: usize;
 
   /** The one region of this memory. */
   @inline static get(): Region {

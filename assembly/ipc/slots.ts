@@ -16,6 +16,7 @@
 
 import { Atomic } from "../common/atomics";
 import {
+  BACKEND_CLIENT,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
   LIFE_FREE,
@@ -24,6 +25,7 @@ import {
   SLOT_BYTES,
   SLOT_CHANGING_OFFSET,
   SLOT_GENERATION_OFFSET,
+  SLOT_KIND_OFFSET,
   SLOT_LIFE_OFFSET,
   SLOT_MAY_BLOCK_OFFSET,
   SLOT_SLEEP_VALUE_OFFSET,
@@ -47,6 +49,8 @@ export class Slot {
   private changing: u32;
   /** 0 on a thread that must not sleep. Private to the backend. */
   mayBlock: u32;
+  /** BACKEND_: which rows its counters join when it is gone. Atomic. */
+  private kind: u32;
 
   @inline static at(index: u32): Slot {
     return changetype<Slot>(Region.get().slots + index * SLOT_BYTES);
@@ -70,6 +74,7 @@ export class Slot {
   /** Empties the slot and makes it free; the last step of detaching and of reaping. */
   release(): void {
     this.sleepValue = 0;
+    this.setKind(BACKEND_CLIENT);
     this.generation += 1;
     Atomic.store(this.address(offsetof<Slot>("life")), LIFE_FREE);
   }
@@ -109,6 +114,14 @@ export class Slot {
     Atomic.store(this.address(offsetof<Slot>("changing")), bufferPlusOne);
   }
 
+  @inline getKind(): u32 {
+    return Atomic.load(this.address(offsetof<Slot>("kind")));
+  }
+
+  @inline setKind(kind: u32): void {
+    Atomic.store(this.address(offsetof<Slot>("kind")), kind);
+  }
+
   @inline private address(offset: usize): usize {
     return changetype<usize>(this) + offset;
   }
@@ -120,5 +133,6 @@ if (offsetof<Slot>("sleepingOn") != SLOT_SLEEPING_ON_OFFSET) ERROR("sleepingOn m
 if (offsetof<Slot>("sleepValue") != SLOT_SLEEP_VALUE_OFFSET) ERROR("sleepValue moved");
 if (offsetof<Slot>("changing") != SLOT_CHANGING_OFFSET) ERROR("changing moved");
 if (offsetof<Slot>("mayBlock") != SLOT_MAY_BLOCK_OFFSET) ERROR("mayBlock moved");
+if (offsetof<Slot>("kind") != SLOT_KIND_OFFSET) ERROR("kind moved");
 if (offsetof<Slot>() > <usize>SLOT_BYTES) ERROR("Slot outgrew its stride");
 if (LIFE_ACTIVE > LIFE_STATE_MASK) ERROR("a life state must fit its bits");
