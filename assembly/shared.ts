@@ -1,6 +1,7 @@
 // Entry of shared.wasm: what TypeScript calls. One instance a backend, all over one shared memory.
 //
-// Every function is one crossing and takes and returns plain 32-bit numbers. Results below zero are
+// Every function is one crossing and takes and returns plain 32-bit numbers; times and
+// counts of bytes are f64. Results below zero are
 // ST_ statuses; buffers may carry NEED_READ, NEED_WRITE or IN_PROGRESS (common/constants.ts). No
 // function calls out, so none can be torn by an exception while it holds something.
 
@@ -9,6 +10,7 @@ import { Checkpoint } from "./buffer/checkpoint";
 import { Cleanup } from "./buffer/cleanup";
 import { ClockSweep } from "./buffer/clocksweep";
 import { ContentLock } from "./buffer/content";
+import { Counters } from "./buffer/counters";
 import { BufferDesc } from "./buffer/desc";
 import { Drop } from "./buffer/drop";
 import { Evict } from "./buffer/evict";
@@ -21,7 +23,6 @@ import { Reap } from "./buffer/reap";
 import {
   BLOCK_BYTES,
   CACHE_LINE_BYTES,
-  COUNTER_EXTENDS,
   LIFE_ACTIVE,
   LIFE_DEAD,
   LIFE_EXITING,
@@ -98,6 +99,15 @@ export function advanceSlot(slot: u32, from: u32, to: u32): u32 {
 
 export function slotLife(slot: u32): u32 {
   return Slot.at(slot).getLife();
+}
+
+/** Says what this backend is, BACKEND_; a client if it says nothing. */
+export function setKind(kind: u32): void {
+  Slot.mine().setKind(kind);
+}
+
+export function slotKind(slot: u32): u32 {
+  return Slot.at(slot).getKind();
 }
 
 export function slotAddress(slot: u32): u32 {
@@ -372,11 +382,33 @@ export function dropPages(file: u32, firstBlock: u32, blocks: u32): i32 {
   return Drop.pages(file, firstBlock, blocks);
 }
 
-export function countExtends(blocks: u32): void {
-  for (let block: u32 = 0; block < blocks; ++block) Hold.counted(COUNTER_EXTENDS);
+// ── Counting and reports ─────────────────────────────────────────────────────────────────────────
+
+/** Adds operations to one counter of a context, and the bytes they moved to another. */
+export function countIo(
+  context: u32,
+  counter: u32,
+  times: u32,
+  byteCounter: u32,
+  bytes: f64,
+): void {
+  Hold.countedIo(context, counter, times, byteCounter, <u64>bytes);
 }
 
-// ── Reports ──────────────────────────────────────────────────────────────────────────────────────
+/** Adds milliseconds to a time of a context. */
+export function countTime(context: u32, counter: u32, milliseconds: f64): void {
+  Counters.time(context, counter, milliseconds);
+}
+
+/** Adds to a STATISTIC_ of checkpoints or of the background writer. */
+export function countShared(statistic: u32, times: u32): void {
+  Counters.addShared(statistic, times);
+}
+
+/** Adds milliseconds to a STATISTIC_ that is a time. */
+export function countSharedTime(statistic: u32, milliseconds: f64): void {
+  Counters.addSharedTime(statistic, milliseconds);
+}
 
 export function pinnedBuffers(): u32 {
   return Hold.pinned();

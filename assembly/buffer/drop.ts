@@ -24,7 +24,8 @@ export class Drop {
    * in use for a moment (call again), ST_SELF if this backend itself has one pinned.
    */
   static pages(file: u32, firstBlock: u32, blocks: u32): i32 {
-    if (blocks < Region.get().buffers / PROBE_FRACTION) return Drop.probe(file, firstBlock, blocks);
+    const few = Region.get().buffers / PROBE_FRACTION;
+    if (blocks < few) return Drop.probe(file, firstBlock, blocks);
     let result: i32 = ST_OK;
     for (let buffer = Region.get().buffers; buffer-- > 0; ) {
       const desc = BufferDesc.at(buffer);

@@ -60,7 +60,7 @@ export class Evict {
   static reuse(buffer: u32, context: u32): i32 {
     const desc = BufferDesc.at(buffer);
     const seen = desc.getState();
-    if (State.owner(seen) != 0 || (seen & USAGE_MASK) > USAGE_ONE) return ST_MISS;
+    if (State.owner(seen) != 0 || (seen & USAGE_MASK) > <u32>USAGE_ONE) return ST_MISS;
     if (Hold.byAnyone(buffer) || !Evict.guard(desc, buffer)) return ST_MISS;
     const taken = Evict.take(buffer, context);
     if (taken >= 0 && (taken & NEED_WRITE) == 0) Hold.countedIn(context, COUNTER_REUSES);

@@ -16,11 +16,13 @@
 import { Atomic } from "../common/atomics";
 import {
   BUFFER_MASK,
+  CACHE_LINE_BYTES,
   COLUMN_HEADER_BYTES,
   COLUMN_PINNED_OFFSET,
   COUNTERS_BYTES,
   HOLD_COUNT_MASK,
   HOLD_SHARE,
+  IO_ROW_SHIFT,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { column, me } from "../ipc/self";
@@ -108,12 +110,25 @@ export class Hold {
     store<u32>(column, load<u32>(column, COLUMN_PINNED_OFFSET) + change, COLUMN_PINNED_OFFSET);
   }
 
-  /** Adds one to a counter of this backend. */
+  /** Adds one to a counter of this backend, context normal. */
   @inline static counted(counter: usize): void {
     store<u64>(column + counter, load<u64>(column + counter) + 1);
+  }
+
+  /** Adds one to a counter of this backend in a context. */
+  @inline static countedIn(context: u32, counter: usize): void {
+    Hold.counted(((<usize>context) << IO_ROW_SHIFT) + counter);
+  }
+
+  /** Adds operations to one counter of a context and the bytes they moved to another. */
+  static countedIo(context: u32, counter: u32, times: u32, byteCounter: u32, bytes: u64): void {
+    const row = column + ((<usize>context) << IO_ROW_SHIFT);
+    store<u64>(row + counter, load<u64>(row + counter) + times);
+    store<u64>(row + byteCounter, load<u64>(row + byteCounter) + bytes);
   }
 }
 
 if (HOLD_SHARE != HOLD_COUNT_MASK + 1) ERROR("SHARE must stand above the count");
 if (BUFFER_MASK < 0xffff) ERROR("a buffer number must fit its results");
 if (COUNTERS_BYTES > COLUMN_PINNED_OFFSET) ERROR("counters overlap the pin count");
+if (COLUMN_HEADER_BYTES % CACHE_LINE_BYTES != 0) ERROR("hold words must begin a cache line");

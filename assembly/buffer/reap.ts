@@ -18,8 +18,6 @@ import { Atomic } from "../common/atomics";
 import {
   BUFFER_PARTITIONS,
   CACHE_LINE_BYTES,
-  COLUMN_HEADER_BYTES,
-  COUNTERS_BYTES,
   HOLD_SHARE,
   LIFE_DEAD,
   LIFE_STATE_MASK,
@@ -40,6 +38,7 @@ import { OwnerLock } from "../lmgr/owner";
 import { Change } from "./change";
 import { Cleanup } from "./cleanup";
 import { ContentLock } from "./content";
+import { Counters } from "./counters";
 import { BufferDesc, State } from "./desc";
 import { Hold } from "./hold";
 import { BufferIo } from "./io";
@@ -58,20 +57,10 @@ export class Reap {
     Reap.releasePartitions();
     if (repaired != ST_OK) return repaired;
     Reap.wakeEverybody();
-    Reap.addCounters(dead);
+    Counters.addDeparted(dead);
     Slot.at(dead).setSleepingOn(0);
     Slot.at(dead).release();
     return ST_OK;
-  }
-
-  /** Adds the departing backend's counters to the row of the departed. */
-  private static addCounters(slot: u32): void {
-    const region = Region.get();
-    const row = region.holds + slot * region.columnBytes;
-    for (let at: usize = 0; at < <usize>COUNTERS_BYTES; at += sizeof<u64>()) {
-      Atomic.add64(region.departed + at, load<u64>(row + at));
-    }
-    memory.fill(row, 0, COLUMN_HEADER_BYTES);
   }
 
   /** Partition locks of dead backends, this one's and any other's: they become the reaper's. */

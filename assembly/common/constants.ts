@@ -185,7 +185,7 @@ export const PAGE_VALID_FLAGS = 7;
 // ── Shared memory: region ────────────────────────────────────────────────────────────────────────
 
 export const REGION_MAGIC = 0x70614c63;
-export const REGION_VERSION = 1;
+export const REGION_VERSION = 2;
 /** Owner words hold a backend number + 1 in ten bits; slot 0 is the region's owner. */
 export const MAX_BACKENDS = 1022;
 export const CACHE_LINE_BYTES = 64;
@@ -289,13 +289,14 @@ export const PART_LOCKS = 3;
 export const PART_PARTITIONS = 4;
 export const PART_STRATEGY = 5;
 export const PART_DEPARTED = 6;
-export const PART_DESCRIPTORS = 7;
-export const PART_TABLE = 8;
-export const PART_HOLDS = 9;
-export const PART_CHECKPOINT = 10;
-export const PART_SLOT_PAGES = 11;
-export const PART_BLOCKS = 12;
-export const PARTS = 13;
+export const PART_STATISTICS = 7;
+export const PART_DESCRIPTORS = 8;
+export const PART_TABLE = 9;
+export const PART_HOLDS = 10;
+export const PART_CHECKPOINT = 11;
+export const PART_SLOT_PAGES = 12;
+export const PART_BLOCKS = 13;
+export const PARTS = 14;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 
@@ -306,8 +307,15 @@ export const SLOT_SLEEPING_ON_OFFSET = 8;
 export const SLOT_SLEEP_VALUE_OFFSET = 12;
 export const SLOT_CHANGING_OFFSET = 16;
 export const SLOT_MAY_BLOCK_OFFSET = 20;
-export const SLOT_LATCH_OFFSET = 24;
-export const SLOT_DIRTY_BEFORE_OFFSET = 28;
+export const SLOT_KIND_OFFSET = 24;
+export const SLOT_LATCH_OFFSET = 28;
+export const SLOT_DIRTY_BEFORE_OFFSET = 32;
+/** What a backend is, for the rows of statistics. */
+export const BACKEND_CLIENT = 0;
+export const BACKEND_WRITER = 1; // the background writer
+export const BACKEND_CHECKPOINTER = 2;
+export const BACKEND_IO_WORKER = 3;
+export const BACKEND_KINDS = 4;
 /** The life word: state in the low three bits, thread id above. */
 export const LIFE_STATE_BITS = 3;
 export const LIFE_STATE_MASK = 7;
@@ -318,19 +326,54 @@ export const LIFE_EXITING = 3;
 export const LIFE_DEAD = 4;
 export const LIFE_REFUSED = 5;
 
-/** Each backend's column: its counters, then its hold words. */
-export const COLUMN_HEADER_BYTES = 128;
-/** Counters, u64 each, at the start of a column and of the row of the departed. */
+/** What a backend does to pages is counted in one row a context. */
+export const IO_CONTEXT_NORMAL = 0;
+export const IO_CONTEXT_BULKREAD = 1;
+export const IO_CONTEXT_BULKWRITE = 2;
+export const IO_CONTEXT_VACUUM = 3;
+export const IO_CONTEXT_TEMP = 4; // temp relations, context normal
+export const IO_CONTEXTS = 5;
+export const IO_ROW_SHIFT = 7;
+export const IO_ROW_BYTES = 128;
+/** Counters of a row: u64 each, operations but for HITS, EVICTIONS, REUSES and DIRTIED, pages. */
 export const COUNTER_HITS = 0;
 export const COUNTER_READS = 8;
-export const COUNTER_WRITES = 16;
-export const COUNTER_EVICTIONS = 24;
-export const COUNTER_EXTENDS = 32;
-export const COUNTER_DIRTIED = 40;
-export const COUNTER_WAITS = 48;
-export const COUNTERS_BYTES = 56;
-/** Buffers this backend has pinned, u32, after the counters. */
-export const COLUMN_PINNED_OFFSET = 64;
+export const COUNTER_READ_BYTES = 16;
+export const COUNTER_WRITES = 24;
+export const COUNTER_WRITE_BYTES = 32;
+export const COUNTER_EXTENDS = 40;
+export const COUNTER_EXTEND_BYTES = 48;
+export const COUNTER_EVICTIONS = 56;
+export const COUNTER_REUSES = 64;
+export const COUNTER_FSYNCS = 72;
+export const COUNTER_DIRTIED = 80;
+export const COUNTER_WAITS = 88;
+/** From here on a row holds milliseconds, f64 each. */
+export const COUNTER_READ_TIME = 96;
+export const COUNTER_WRITE_TIME = 104;
+export const COUNTER_EXTEND_TIME = 112;
+export const COUNTER_FSYNC_TIME = 120;
+/** All rows of a backend; the departed have as many for each kind of backend. */
+export const COUNTERS_BYTES = 640;
+
+/** Each backend's column: its counters, its pin count, then its hold words. */
+export const COLUMN_HEADER_BYTES = 704;
+/** Buffers this backend has pinned, u32, in a cache line of its own. */
+export const COLUMN_PINNED_OFFSET = 640;
+
+/** Statistics of checkpoints and of the background writer: u64, or f64 where it is a time. */
+export const STATISTICS_BYTES = 128;
+export const STATISTIC_NUM_TIMED = 0;
+export const STATISTIC_NUM_REQUESTED = 8;
+export const STATISTIC_NUM_DONE = 16;
+export const STATISTIC_WRITE_TIME = 24; // f64, ms
+export const STATISTIC_SYNC_TIME = 32; // f64, ms
+export const STATISTIC_BUFFERS_WRITTEN = 40;
+export const STATISTIC_SLRU_WRITTEN = 48; // stays 0: there is no SLRU
+export const STATISTIC_BUFFERS_CLEAN = 64;
+export const STATISTIC_MAXWRITTEN_CLEAN = 72;
+/** When counting began, f64, milliseconds since 1970. */
+export const STATISTIC_RESET = 120;
 
 /** A hold word: pins of one backend on one buffer, and whether it holds the content lock shared. */
 export const HOLD_COUNT_MASK = 0x7fff;

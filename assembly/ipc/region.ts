@@ -6,7 +6,7 @@
 //   0 magic · version · bytes · buffers          16 backends · index entries · status · requests
 //  32 interval · committed · journal records ×2  48 journal synced ×2 · journalled
 //  64 descriptors · heads · head mask · holds    80 column bytes · partitions · slots · slot pages
-//  96 blocks · strategy · locks · departed      112 checkpoint · checksums
+//  96 blocks · strategy · locks · departed      112 checkpoint · checksums · statistics
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -72,6 +72,7 @@ export class Region {
   checkpoint: usize;
   /** 1 when pages carry checksums. */
   checksums: u32;
+  statistics: usize;
 
   /** The one region of this memory. */
   @inline static get(): Region {

@@ -1,8 +1,8 @@
 // Carves the memory into named parts at start-up, then closes for good: nothing is allocated in the
 // region afterwards, so its size and every address are known before the first backend attaches.
 //
-//   header · index · slots · locks · partitions · strategy · departed · descriptors · table · holds
-//   · checkpoint · slot pages · blocks · user segments · free tail
+//   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
+//   · table · holds · checkpoint · slot pages · blocks · user segments · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -13,6 +13,7 @@
 import { Align } from "../common/align";
 import { invariant } from "../common/check";
 import {
+  BACKEND_KINDS,
   BLOCK_BYTES,
   BUFFER_PARTITIONS,
   CACHE_LINE_BYTES,
@@ -35,6 +36,7 @@ import {
   PART_PARTITIONS,
   PART_SLOT_PAGES,
   PART_SLOTS,
+  PART_STATISTICS,
   PART_STRATEGY,
   PART_TABLE,
   PARTS,
@@ -42,6 +44,7 @@ import {
   REGION_MAGIC,
   REGION_VERSION,
   SLOT_BYTES,
+  STATISTICS_BYTES,
   WASM_PAGE_BYTES,
 } from "../common/constants";
 import { Region } from "./region";
@@ -74,7 +77,9 @@ export class Shmem {
       case PART_STRATEGY:
         return CACHE_LINE_BYTES;
       case PART_DEPARTED:
-        return COUNTERS_BYTES;
+        return BACKEND_KINDS * COUNTERS_BYTES;
+      case PART_STATISTICS:
+        return STATISTICS_BYTES;
       case PART_DESCRIPTORS:
         return buffers * DESCRIPTOR_BYTES;
       case PART_TABLE:
@@ -179,6 +184,7 @@ export class Shmem {
     region.partitions = Shmem.address(PART_PARTITIONS);
     region.strategy = Shmem.address(PART_STRATEGY);
     region.departed = Shmem.address(PART_DEPARTED);
+    region.statistics = Shmem.address(PART_STATISTICS);
     region.descriptors = Shmem.address(PART_DESCRIPTORS);
     region.heads = Shmem.address(PART_TABLE);
     region.holds = Shmem.address(PART_HOLDS);

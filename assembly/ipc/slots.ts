@@ -16,6 +16,7 @@
 
 import { Atomic } from "../common/atomics";
 import {
+  BACKEND_CLIENT,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
   LIFE_FREE,
@@ -25,6 +26,7 @@ import {
   SLOT_CHANGING_OFFSET,
   SLOT_DIRTY_BEFORE_OFFSET,
   SLOT_GENERATION_OFFSET,
+  SLOT_KIND_OFFSET,
   SLOT_LATCH_OFFSET,
   SLOT_LIFE_OFFSET,
   SLOT_MAY_BLOCK_OFFSET,
@@ -49,6 +51,8 @@ export class Slot {
   private changing: u32;
   /** 0 on a thread that must not sleep. Private to the backend. */
   mayBlock: u32;
+  /** BACKEND_: which rows its counters join when it is gone. Atomic. */
+  private kind: u32;
   /** Counts the times this backend was woken by name (cleanup locks). Atomic. */
   private latch: u32;
   /** Whether the page being changed was dirty before. Private to the backend. */
@@ -76,6 +80,7 @@ export class Slot {
   /** Empties the slot and makes it free; the last step of detaching and of reaping. */
   release(): void {
     this.sleepValue = 0;
+    this.setKind(BACKEND_CLIENT);
     this.generation += 1;
     Atomic.store(this.address(offsetof<Slot>("life")), LIFE_FREE);
   }
@@ -129,6 +134,14 @@ export class Slot {
     Atomic.store(this.address(offsetof<Slot>("changing")), bufferPlusOne);
   }
 
+  @inline getKind(): u32 {
+    return Atomic.load(this.address(offsetof<Slot>("kind")));
+  }
+
+  @inline setKind(kind: u32): void {
+    Atomic.store(this.address(offsetof<Slot>("kind")), kind);
+  }
+
   @inline private address(offset: usize): usize {
     return changetype<usize>(this) + offset;
   }
@@ -140,6 +153,7 @@ if (offsetof<Slot>("sleepingOn") != SLOT_SLEEPING_ON_OFFSET) ERROR("sleepingOn m
 if (offsetof<Slot>("sleepValue") != SLOT_SLEEP_VALUE_OFFSET) ERROR("sleepValue moved");
 if (offsetof<Slot>("changing") != SLOT_CHANGING_OFFSET) ERROR("changing moved");
 if (offsetof<Slot>("mayBlock") != SLOT_MAY_BLOCK_OFFSET) ERROR("mayBlock moved");
+if (offsetof<Slot>("kind") != SLOT_KIND_OFFSET) ERROR("kind moved");
 if (offsetof<Slot>("latch") != SLOT_LATCH_OFFSET) ERROR("latch moved");
 if (offsetof<Slot>("dirtyBefore") != SLOT_DIRTY_BEFORE_OFFSET) ERROR("dirtyBefore moved");
 if (offsetof<Slot>() > <usize>SLOT_BYTES) ERROR("Slot outgrew its stride");

@@ -1,6 +1,7 @@
 /**
- * What shared.wasm exports, in the order of assembly/shared.ts. All numbers are 32 bits; results
- * below zero are ST_ statuses of assembly/common/constants.ts.
+ * What shared.wasm exports, in the order of assembly/shared.ts. All numbers are 32 bits, but
+ * milliseconds and counts of bytes; results below zero are ST_ statuses of
+ * assembly/common/constants.ts.
  */
 export interface SharedExports {
   regionPages(buffers: number, backends: number, segmentBytes: number): number;
@@ -15,6 +16,8 @@ export interface SharedExports {
   enter(slot: number, mayBlock: number): void;
   advanceSlot(slot: number, from: number, to: number): number;
   slotLife(slot: number): number;
+  setKind(kind: number): void;
+  slotKind(slot: number): number;
   slotAddress(slot: number): number;
   leave(): number;
   markDead(slot: number): number;
@@ -54,8 +57,17 @@ export interface SharedExports {
   checkpointBegin(buffer: number): number;
   pagesInUse(file: number): number;
   dropPages(file: number, firstBlock: number): number;
-  countExtends(blocks: number): void;
 
+  countIo(
+    context: number,
+    counter: number,
+    times: number,
+    byteCounter: number,
+    bytes: number,
+  ): void;
+  countTime(context: number, counter: number, milliseconds: number): void;
+  countShared(statistic: number, times: number): void;
+  countSharedTime(statistic: number, milliseconds: number): void;
   pinnedBuffers(): number;
   holdOf(buffer: number): number;
   holders(buffer: number): number;

@@ -12,9 +12,12 @@
 import {
   BLOCK_BYTES,
   BUFFER_MASK,
+  COUNTER_EXTEND_BYTES,
+  COUNTER_EXTENDS,
   EXTENSION_LOCKS,
   FORK_BITS,
   IN_PROGRESS,
+  IO_CONTEXT_NORMAL,
   LOCK_EXTENSION,
   MAX_BLOCK_NUMBER,
   NEED_READ,
@@ -187,7 +190,13 @@ export class BufferPool {
         throw new RangeError(limit);
       }
       this.#storage.extendSync(relation.number, 0, first + blocks);
-      this.#exports.countExtends(blocks);
+      this.#exports.countIo(
+        IO_CONTEXT_NORMAL,
+        COUNTER_EXTENDS,
+        1,
+        COUNTER_EXTEND_BYTES,
+        blocks * BLOCK_BYTES,
+      );
       return first;
     });
   }

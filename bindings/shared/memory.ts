@@ -9,7 +9,9 @@
  */
 
 import {
+  BACKEND_KINDS,
   CACHE_LINE_BYTES,
+  COUNTERS_BYTES,
   INDEX_NAME_BYTES,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
@@ -71,6 +73,7 @@ const PART_NAMES = [
   "Buffer Mapping Locks",
   "Buffer Strategy Status",
   "Departed Backend Counters",
+  "Checkpointer and Writer Statistics",
   "Buffer Descriptors",
   "Shared Buffer Lookup Table",
   "Buffer Holds",
@@ -181,10 +184,7 @@ export class SharedMemory {
   /** What all backends have done with the pool so far. */
   statistics(): BufferStatistics {
     this.#mustBeOpen();
-    const columns = this.#address(PART_HOLDS);
-    const columnBytes = this.#columnBytes();
-    const rows = Array.from({ length: this.#slots() }, (_, slot) => columns + slot * columnBytes);
-    return sumCounters(this.#buffer, [this.#address(PART_DEPARTED), ...rows]);
+    return sumCounters(this.#buffer, [...this.#departed(), ...this.#columns()]);
   }
 
   /** Rows of `pg_buffercache_usage_counts()`. Cost grows with the number of buffers. */
@@ -282,8 +282,17 @@ export class SharedMemory {
     return this.allocations()[part]?.off ?? 0;
   }
 
-  #columnBytes(): number {
-    return (this.allocations()[PART_HOLDS]?.size ?? 0) / this.#slots();
+  /** Addresses of the counters of backends that are gone, one a kind. */
+  #departed(): number[] {
+    const first = this.#address(PART_DEPARTED);
+    return Array.from({ length: BACKEND_KINDS }, (_, kind) => first + kind * COUNTERS_BYTES);
+  }
+
+  /** Addresses of the counters of the slots. */
+  #columns(): number[] {
+    const { off = 0, size = 0 } = this.allocations()[PART_HOLDS] ?? {};
+    const columnBytes = size / this.#slots();
+    return Array.from({ length: this.#slots() }, (_, slot) => off + slot * columnBytes);
   }
 
   #mustBeOpen(): void {

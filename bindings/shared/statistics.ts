@@ -6,17 +6,20 @@
  */
 
 import {
+  BLOCK_BYTES,
   COUNTER_DIRTIED,
   COUNTER_EVICTIONS,
-  COUNTER_EXTENDS,
+  COUNTER_EXTEND_BYTES,
   COUNTER_HITS,
-  COUNTER_READS,
+  COUNTER_READ_BYTES,
   COUNTER_WAITS,
-  COUNTER_WRITES,
+  COUNTER_WRITE_BYTES,
   INDEX_ENTRY_BYTES,
   INDEX_NAME_BYTES,
   INDEX_OFFSET_OFFSET,
   INDEX_SIZE_OFFSET,
+  IO_CONTEXT_TEMP,
+  IO_ROW_BYTES,
   LIFE_FREE,
   LIFE_STATE_BITS,
   LIFE_STATE_MASK,
@@ -72,28 +75,36 @@ export interface BackendRow {
   readonly state: "attaching" | "active" | "exiting" | "dead" | "refused";
 }
 
-const COUNTERS: Readonly<Record<keyof BufferStatistics, number>> = {
-  hits: COUNTER_HITS,
-  reads: COUNTER_READS,
-  writes: COUNTER_WRITES,
-  evictions: COUNTER_EVICTIONS,
-  extends: COUNTER_EXTENDS,
-  dirtied: COUNTER_DIRTIED,
-  waits: COUNTER_WAITS,
+/** Where each number stands in a row of counters, and what one of it counts there. */
+const COUNTERS: Readonly<Record<keyof BufferStatistics, readonly [at: number, unit: number]>> = {
+  hits: [COUNTER_HITS, 1],
+  reads: [COUNTER_READ_BYTES, BLOCK_BYTES],
+  writes: [COUNTER_WRITE_BYTES, BLOCK_BYTES],
+  evictions: [COUNTER_EVICTIONS, 1],
+  extends: [COUNTER_EXTEND_BYTES, BLOCK_BYTES],
+  dirtied: [COUNTER_DIRTIED, 1],
+  waits: [COUNTER_WAITS, 1],
 };
 
 const LIFE_NAMES = ["free", "attaching", "active", "exiting", "dead", "refused"] as const;
 
-/** Adds up rows of counters that begin at the given addresses. @internal */
-export function sumCounters(buffer: SharedArrayBuffer, rows: Iterable<number>): BufferStatistics {
+/**
+ * Adds up the counters that begin at the given addresses, over the contexts of the shared pool.
+ *
+ * @internal
+ */
+export function sumCounters(
+  buffer: SharedArrayBuffer,
+  counters: readonly number[],
+): BufferStatistics {
   const view = new DataView(buffer);
-  const sums = Object.fromEntries(Object.keys(COUNTERS).map((name) => [name, 0]));
-  for (const row of rows) {
-    for (const [name, offset] of Object.entries(COUNTERS)) {
-      sums[name] = (sums[name] ?? 0) + Number(view.getBigUint64(row + offset, true));
-    }
-  }
-  return sums as unknown as BufferStatistics;
+  const contexts = Array.from({ length: IO_CONTEXT_TEMP }, (_, context) => context * IO_ROW_BYTES);
+  const rows = counters.flatMap((first) => contexts.map((row) => first + row));
+  const sums = Object.entries(COUNTERS).map(([name, [at, unit]]) => {
+    const total = rows.reduce((sum, row) => sum + Number(view.getBigUint64(row + at, true)), 0);
+    return [name, total / unit];
+  });
+  return Object.fromEntries(sums) as unknown as BufferStatistics;
 }
 
 /** Six rows, one a usage count; buffers without a page count as usage 0. @internal */
