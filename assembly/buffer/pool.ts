@@ -109,7 +109,7 @@ export class Pool {
     const buffer = BufferTable.find(hash, file, block);
     const pinned = buffer == NO_BUFFER ? ST_MISS : Pool.raise(buffer, context);
     partition.release();
-    return pinned < 0 ? pinned : Pool.ensureValid(pinned, context);
+    return pinned < 0 ? pinned : Pool.settle(pinned, context);
   }
 
   /**
@@ -129,7 +129,7 @@ export class Pool {
       const pinned = Pool.raise(found, context);
       partition.release();
       Evict.abandon(victim);
-      return pinned < 0 ? pinned : Pool.ensureValid(pinned, context);
+      return pinned < 0 ? pinned : Pool.settle(pinned, context);
     }
     BufferTable.link(hash, victim);
     BufferDesc.at(victim).setState(STATE_TAG_VALID | STATE_IO | USAGE_ONE | Self.owner());
@@ -158,6 +158,13 @@ export class Pool {
         return buffer | IN_PROGRESS;
       }
     }
+  }
+
+  /** `ensureValid` for a pin that has just been taken; it is given back where it must not wait. */
+  private static settle(buffer: u32, context: u32): i32 {
+    const result = Pool.ensureValid(buffer, context);
+    if (result == ST_SELF) Pin.lower(buffer);
+    return result;
   }
 
   /** Why a partition lock was not granted. */

@@ -6,6 +6,7 @@
 export interface SharedExports {
   regionPages(buffers: number, backends: number, segmentBytes: number): number;
   createRegion(bytes: number, buffers: number, backends: number, checksums: number): void;
+  startAt(checkpoint: number, journalled: number): void;
   addSegment(bytes: number): number;
   publishRegion(): void;
   setStatus(status: number): void;
@@ -28,35 +29,59 @@ export interface SharedExports {
 
   pin(file: number, block: number): number;
   unpin(buffer: number): number;
-  pinMapped(file: number, block: number): number;
-  victim(): number;
-  claim(buffer: number): number;
+  locate(file: number, block: number, context: number): number;
+  pinMapped(file: number, block: number, context: number): number;
+  victim(context: number): number;
+  reuse(buffer: number, context: number): number;
+  companion(first: number, count: number): number;
+  evict(buffer: number): number;
+  claim(buffer: number, context: number): number;
   dropGuard(buffer: number): void;
-  install(buffer: number, file: number, block: number): number;
-  ensureValid(buffer: number): number;
+  abandonVictim(buffer: number): void;
+  install(buffer: number, file: number, block: number, context: number): number;
+  ensureValid(buffer: number, context: number): number;
   finishRead(buffer: number, good: number): void;
+  verifyRead(buffer: number): number;
   finishWrite(buffer: number, good: number): void;
   finishZeroed(buffer: number): number;
-  verifyFrame(buffer: number): number;
+  clearFrame(buffer: number): void;
   frameAddress(buffer: number): number;
-  writePageAddress(): number;
+  scratchAddress(): number;
+  shadowAddress(): number;
   fileOf(buffer: number): number;
   blockOf(buffer: number): number;
   pageChecksum(page: number, block: number): number;
+  pageSeal(page: number, block: number): number;
+  pageVerdict(page: number, block: number): number;
+  pageDigest(page: number): number;
 
   lockShare(buffer: number): number;
   lockExclusive(buffer: number): number;
+  lockShareNow(buffer: number): number;
+  lockExclusiveNow(buffer: number): number;
+  cleanupRefusal(buffer: number): number;
+  settleCleanup(buffer: number): number;
+  settleCleanupNow(buffer: number): number;
+  giveUpCleanup(buffer: number): void;
   drainShares(buffer: number): number;
   unlock(buffer: number): number;
   beginChange(buffer: number): number;
   endChange(buffer: number): number;
   undoChange(buffer: number): number;
+  changeKept(buffer: number, interval: number): void;
+
+  imagesNeeded(buffer: number): number;
+  setImaged(buffer: number, interval: number): void;
+  cut(interval: number): void;
+  commitCheckpoint(checkpoint: number): void;
 
   checkpointCollect(): number;
   checkpointBuffer(index: number): number;
-  checkpointBegin(buffer: number): number;
+  checkpointBegin(buffer: number, mayWait: number): number;
+  flushBegin(buffer: number, mayWait: number): number;
+  nextDirty(file: number, first: number): number;
   pagesInUse(file: number): number;
-  dropPages(file: number, firstBlock: number): number;
+  dropPages(file: number, firstBlock: number, blocks: number): number;
 
   countIo(
     context: number,

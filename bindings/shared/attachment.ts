@@ -1,13 +1,25 @@
 /**
- * One instance of shared.wasm acting for one backend slot, and the one place where a synchronous
- * call sleeps. What is above (pool, relations, backend) never sees a status that means "wait".
+ * One instance of shared.wasm acting for one backend slot, and the one place where a call sleeps,
+ * in either way. What is above (pool, relations, backend) never sees a status that means "wait".
  */
 
-import { ST_ALREADY_LOCKED, ST_BUSY, ST_SELF, ST_WAIT } from "../../assembly/common/constants.ts";
+import {
+  REGION_STATUS_OFFSET,
+  SLOT_SLEEP_VALUE_OFFSET,
+  SLOT_SLEEPING_ON_OFFSET,
+  ST_ALREADY_LOCKED,
+  ST_BUSY,
+  ST_GONE,
+  ST_WAIT,
+  STATUS_RUNNING,
+} from "../../assembly/common/constants.ts";
+import { ClosedError } from "../abi/errors.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
+import { PAUSE, type Routine, SELF, SLEEP } from "./routine.ts";
 import { errorOf, waitedTooLong } from "./statuses.ts";
 import { canSleep } from "./threads.ts";
 
+const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** A sleeper looks again at least this often whether the region still runs. */
 const LOOK_AGAIN_MS = 1000;
 /** On a thread that must not sleep: length of a nap, and how long a call may take in all. */
@@ -15,15 +27,28 @@ const NAP_MS = 10;
 /** A browser's page may not be put to sleep at all: there a wait is looking again. */
 const napMs = canSleep() ? NAP_MS : 0;
 const BOUNDED_WAIT_MS = 5000;
+/** Where the engine has no Atomics.waitAsync, a word is looked at this often. */
+const POLL_MS = 1;
+
+type WaitAsync = (
+  words: Int32Array,
+  index: number,
+  value: number,
+  timeout: number,
+) => { readonly value: Promise<string> | string };
+
+const { waitAsync } = Atomics as unknown as { readonly waitAsync?: WaitAsync };
 
 /** A backend's access to the region. @internal */
 export class Attachment {
-  readonly exports: SharedExports;
+  /** What wasm exports; after `close` every one of them throws. */
+  exports: SharedExports;
   /** The whole region. Fixed in size, so that these views last as long as it does. */
   readonly buffer: SharedArrayBuffer;
   readonly i32: Int32Array;
   readonly slot: number;
   readonly mayBlock: boolean;
+  readonly #slotAddress: number;
 
   constructor(exports: SharedExports, buffer: SharedArrayBuffer, slot: number, mayBlock: boolean) {
     this.exports = exports;
@@ -31,7 +56,16 @@ export class Attachment {
     this.i32 = new Int32Array(buffer);
     this.slot = slot;
     this.mayBlock = mayBlock;
+    this.#slotAddress = exports.slotAddress(slot) >>> 0;
     exports.enter(slot, mayBlock ? 1 : 0);
+  }
+
+  /** From now on every call throws that the backend is closed. */
+  close(): void {
+    const closed = (): never => {
+      throw new ClosedError("the backend");
+    };
+    this.exports = new Proxy(this.exports, { get: () => closed });
   }
 
   /** When a call that begins now has waited long enough. */
@@ -46,13 +80,46 @@ export class Attachment {
     if (performance.now() > deadline) throw waitedTooLong(BOUNDED_WAIT_MS);
   }
 
+  /** Lets time pass in this thread. Ends early with the region. */
+  delay(milliseconds: number): void {
+    if (canSleep()) {
+      Atomics.wait(this.i32, REGION_STATUS_OFFSET / WORD_BYTES, STATUS_RUNNING, milliseconds);
+    }
+    this.mustRun();
+  }
+
+  /** As {@link sleep}, without blocking the thread. The word is looked at anew in any case. */
+  async awaitWord(signal?: AbortSignal): Promise<void> {
+    const words = this.i32;
+    const word = (words[(this.#slotAddress + SLOT_SLEEPING_ON_OFFSET) / WORD_BYTES] ?? 0) >>> 0;
+    const value = words[(this.#slotAddress + SLOT_SLEEP_VALUE_OFFSET) / WORD_BYTES] ?? 0;
+    if (word === 0) return this.rest(POLL_MS);
+    if (waitAsync === undefined) return this.rest(POLL_MS);
+    const waiting = waitAsync(words, word / WORD_BYTES, value, LOOK_AGAIN_MS).value;
+    if (typeof waiting !== "string") await keepingAlive(waiting, signal);
+    this.mustRun();
+  }
+
+  /** Lets time pass without blocking the thread. */
+  async rest(milliseconds: number, signal?: AbortSignal): Promise<void> {
+    await keepingAlive(new Promise<void>((resolve) => setTimeout(resolve, milliseconds)), signal);
+    this.mustRun();
+  }
+
+  /** @throws 57P01 or 57P02 when the region has ended */
+  mustRun(): void {
+    if (Atomics.load(this.i32, REGION_STATUS_OFFSET / WORD_BYTES) !== STATUS_RUNNING) {
+      throw errorOf(ST_GONE, this.i32);
+    }
+  }
+
   /** Calls until the result is neither ST_WAIT nor ST_BUSY, sleeping in between. */
-  untilDone(call: () => number): number {
-    const deadline = this.deadline();
+  *untilDone(call: () => number): Routine<number> {
     for (;;) {
       const status = call();
-      if (status !== ST_WAIT && status !== ST_BUSY) return status;
-      this.sleep(deadline);
+      if (status === ST_WAIT) yield SLEEP;
+      else if (status === ST_BUSY) yield PAUSE;
+      else return status;
     }
   }
 
@@ -62,14 +129,44 @@ export class Attachment {
     return status;
   }
 
-  /** Runs `work` under a named lock, which may be held across I/O. Not reentrant. */
-  withNamedLock<Result>(lock: number, work: () => Result): Result {
-    const status = this.untilDone(() => this.exports.lockNamed(lock));
-    this.check(status === ST_ALREADY_LOCKED ? ST_SELF : status);
+  /** Takes a named lock, which may be held across I/O. Not reentrant. */
+  *lockNamed(lock: number): Routine<void> {
+    for (;;) {
+      const status = this.exports.lockNamed(lock);
+      if (status === ST_WAIT) yield SLEEP;
+      else if (status === ST_ALREADY_LOCKED) yield SELF;
+      else {
+        this.check(status);
+        return;
+      }
+    }
+  }
+
+  /** Runs a routine under a named lock. */
+  *withNamedLock<Result>(lock: number, work: () => Routine<Result>): Routine<Result> {
+    yield* this.lockNamed(lock);
     try {
-      return work();
+      return yield* work();
     } finally {
       this.exports.unlockNamed(lock);
     }
   }
+}
+
+/** A pending `waitAsync` alone would let a Node process end; a timer holds it until then. */
+async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Promise<void> {
+  const timer = setInterval(() => {}, 2 ** 30);
+  try {
+    if (signal === undefined) await waiting;
+    else await Promise.race([waiting, abortion(signal)]);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function abortion(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
 }

@@ -1,9 +1,13 @@
 /**
- * The control document: what a data directory is, which relations it has, and how long each was at
- * the last checkpoint. Small, text, replaced whole and durably by the storage manager; each
- * replacement is a commit point. Changed under the control lock alone.
+ * What a data directory is, which relations it has, and how long each was at a checkpoint. Small
+ * and text; the same form stands in three places:
  *
- * The journal of before-images that makes a checkpoint a commit will be named here as well.
+ * - the control document: the last committed checkpoint. Its replacement, whole and durable, is the
+ *   commit; nothing else replaces it;
+ * - the relations document: what holds now, changed under the control lock. Not durable, and made
+ *   anew from the control document at each start;
+ * - the header of a journal: what was cut there, so that a checkpoint whose backend died can be
+ *   completed by another.
  *
  * PostgreSQL: src/include/catalog/pg_control.h, ControlFileData; pg_filenode.map
  */
@@ -13,9 +17,11 @@ import { DataCorruptedError, PallocError } from "../abi/errors.ts";
 import type { StorageManager } from "../storage/manager.ts";
 
 /** Version of the layout of a data directory. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 /** Numbers below are left for the catalogs of later versions. PostgreSQL: FirstNormalObjectId */
 const FIRST_RELATION = 16384;
+/** Names the control document in errors. */
+const CONTROL_NAME = "palloc.control";
 const FNV_OFFSET = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 
@@ -30,7 +36,7 @@ export interface RelationEntry {
 /** What the control document says. */
 export interface Control {
   readonly dataChecksums: boolean;
-  /** Checkpoints completed since the directory was made. */
+  /** Number of the checkpoint: 1 is the new, empty directory. Its journal has the same number. */
   readonly checkpoint: number;
   readonly nextRelation: number;
   readonly relations: Readonly<Record<string, RelationEntry>>;
@@ -38,7 +44,7 @@ export interface Control {
 
 /** A new directory: no relations. */
 export function newControl(dataChecksums: boolean): Control {
-  return { dataChecksums, checkpoint: 0, nextRelation: FIRST_RELATION, relations: {} };
+  return { dataChecksums, checkpoint: 1, nextRelation: FIRST_RELATION, relations: {} };
 }
 
 /**
@@ -50,17 +56,37 @@ export function newControl(dataChecksums: boolean): Control {
  */
 export function readControl(storage: StorageManager): Control | undefined {
   const bytes = storage.readControlSync();
-  if (bytes === undefined) return undefined;
-  const fields = parse(new TextDecoder().decode(bytes));
-  checkFormat(fields);
-  const { checksum, ...content } = fields;
-  if (checksum !== checksumOf(content)) throw damaged("its checksum does not match");
-  const { dataChecksums, checkpoint, nextRelation, relations } = content as unknown as Control;
-  return { dataChecksums, checkpoint, nextRelation, relations };
+  return bytes === undefined ? undefined : decodeControl(bytes, CONTROL_NAME);
 }
 
 /** Replaces the control document. Returns when it is durable. */
 export function writeControl(storage: StorageManager, control: Control): void {
+  storage.writeControlSync(encodeControl(control));
+}
+
+/** Reads what holds now; see {@link readControl}. */
+export function readRelations(storage: StorageManager): Control | undefined {
+  const bytes = storage.readRelationsSync();
+  return bytes === undefined ? undefined : decodeControl(bytes, "palloc.relations");
+}
+
+/** Replaces what holds now; durable with the next checkpoint. */
+export function writeRelations(storage: StorageManager, control: Control): void {
+  storage.writeRelationsSync(encodeControl(control));
+}
+
+/** Reads a document. @param source - names it in errors */
+export function decodeControl(bytes: Uint8Array, source: string): Control {
+  const fields = parse(new TextDecoder().decode(bytes), source);
+  checkFormat(fields);
+  const { checksum, ...content } = fields;
+  if (checksum !== checksumOf(content)) throw damaged(source, "its checksum does not match");
+  const { dataChecksums, checkpoint, nextRelation, relations } = content as unknown as Control;
+  return { dataChecksums, checkpoint, nextRelation, relations };
+}
+
+/** Writes a document: text, with a checksum over the rest of it. */
+export function encodeControl(control: Control): Uint8Array {
   const { dataChecksums, checkpoint, nextRelation, relations } = control;
   const content = {
     format: "palloc data directory",
@@ -72,7 +98,7 @@ export function writeControl(storage: StorageManager, control: Control): void {
     relations,
   };
   const text = JSON.stringify({ ...content, checksum: checksumOf(content) }, undefined, 2);
-  storage.writeControlSync(new TextEncoder().encode(`${text}\n`));
+  return new TextEncoder().encode(`${text}\n`);
 }
 
 /** Looks a relation up by its name; inherited property names are no relations. */
@@ -92,14 +118,14 @@ export function withRelation(
   return { ...control, relations: Object.fromEntries(all) };
 }
 
-function parse(text: string): Record<string, unknown> {
+function parse(text: string, source: string): Record<string, unknown> {
   try {
     const fields: unknown = JSON.parse(text);
     if (typeof fields === "object" && fields !== null) return fields as Record<string, unknown>;
   } catch (cause) {
-    throw damaged("it is no JSON", cause);
+    throw damaged(source, "it is no JSON", cause);
   }
-  throw damaged("it is no JSON object");
+  throw damaged(source, "it is no JSON object");
 }
 
 function checkFormat(fields: Record<string, unknown>): void {
@@ -113,13 +139,10 @@ function checkFormat(fields: Record<string, unknown>): void {
   });
 }
 
-function damaged(reason: string, cause?: unknown): DataCorruptedError {
+function damaged(source: string, reason: string, cause?: unknown): DataCorruptedError {
   const parts = { hint: "Restore the data directory from a copy, or begin a new one.", cause };
-  return new DataCorruptedError(
-    `control document is damaged: ${reason}`,
-    { relation: "palloc.control" },
-    parts,
-  );
+  const what = source === CONTROL_NAME ? "control document" : `"${source}"`;
+  return new DataCorruptedError(`${what} is damaged: ${reason}`, { relation: source }, parts);
 }
 
 /** FNV-1a over the document's text; guards against damage, not against intent. */

@@ -7,10 +7,12 @@ import {
   ST_ALREADY_LOCKED,
   ST_BAD_BUFFER,
   ST_CHANGING,
+  ST_CLEANUP_TAKEN,
   ST_GONE,
   ST_NO_BUFFERS,
   ST_NOT_LOCKED,
   ST_NOT_PINNED,
+  ST_PINNED_AGAIN,
   ST_SELF,
   ST_TOO_MANY_PINS,
   STATUS_SHUTDOWN,
@@ -53,6 +55,16 @@ const wordings: Readonly<Record<number, Wording>> = {
     "too many pins of one backend on one buffer",
     "Pair every pin() with an unpin().",
   ],
+  [ST_PINNED_AGAIN]: [
+    OBJECT_STATE,
+    "incorrect local pin count for a cleanup lock",
+    "A cleanup lock wants exactly one pin of this backend on the buffer: unpin() the others.",
+  ],
+  [ST_CLEANUP_TAKEN]: [
+    OBJECT_STATE,
+    "multiple backends attempting to wait for pincount 1",
+    "One backend at a time can wait for the cleanup lock of a buffer: try again later.",
+  ],
   [ST_BAD_BUFFER]: ["22023", "no such buffer", "Pass what pin() returned."],
 };
 
@@ -69,6 +81,11 @@ export function errorOf(status: number, region: Int32Array): PallocError {
 export function regionGone(region: Int32Array): RegionGoneError {
   const status = Atomics.load(region, REGION_STATUS_OFFSET / Int32Array.BYTES_PER_ELEMENT);
   return new RegionGoneError(status === STATUS_SHUTDOWN ? "57P01" : "57P02");
+}
+
+/** A wait was given up because its AbortSignal says so. */
+export function cancelled(reason: unknown): BufferError {
+  return new BufferError("57014", "canceling statement due to user request", { cause: reason });
 }
 
 /** A thread that must not sleep for long has waited long enough. */

@@ -1,0 +1,127 @@
+/**
+ * The bytes of a journal file (drawn in journal.ts): writing and reading its header and records.
+ *
+ * The first bytes of a journal are its header, made durable before its checkpoint is committed; a
+ * journal whose header does not match is damage. A record that does not match its digest was never
+ * synced: its block was not overwritten, and it is passed over.
+ */
+
+import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
+import { DataCorruptedError } from "../abi/errors.ts";
+import type { Fork, StorageManager } from "../storage/manager.ts";
+import { type Control, decodeControl, encodeControl } from "./control.ts";
+
+const MAGIC = 0x4a6c6170; // "palJ"
+const PREFIX_BYTES = 8;
+/** Records begin at a multiple of this. */
+const ALIGN_BYTES = 4096;
+/** What stands before each image. */
+export const RECORD_HEADER_BYTES = 32;
+/** A header and an image. */
+export const RECORD_BYTES = 8224;
+const MIX = 0x85ebca6b;
+
+/** What a journal begins with. */
+export interface JournalHeader {
+  /** What was cut: relations and their lengths. */
+  readonly control: Control;
+  /** Byte position of the first record. */
+  readonly recordsAt: number;
+  /** Length of a relation's main fork at the cut; 0 if it was not there. */
+  lengthOf(relation: number): number;
+}
+
+/** A record's header. */
+export interface RecordHeader {
+  readonly journal: number;
+  readonly relation: number;
+  readonly fork: Fork;
+  readonly block: number;
+  /** `pageDigest` of the image. */
+  readonly digest: number;
+}
+
+/** Makes a journal's first bytes, padded to where its records begin. */
+export function encodeJournalHeader(control: Control): Uint8Array {
+  const text = encodeControl(control);
+  const end = PREFIX_BYTES + text.length;
+  const bytes = new Uint8Array(Math.ceil(end / ALIGN_BYTES) * ALIGN_BYTES);
+  new DataView(bytes.buffer).setUint32(0, MAGIC, true);
+  new DataView(bytes.buffer).setUint32(4, text.length, true);
+  bytes.set(text, PREFIX_BYTES);
+  return bytes;
+}
+
+/**
+ * Reads a journal's header.
+ *
+ * @throws {@link DataCorruptedError} XX001, naming the file, if it is missing or does not match
+ */
+export function readJournalHeader(storage: StorageManager, journal: number): JournalHeader {
+  const name = `palloc.journal.${journal}`;
+  if (!storage.journalsSync().includes(journal)) throw damagedJournal(name, "it is missing");
+  const prefix = new Uint8Array(PREFIX_BYTES);
+  const got = storage.readJournalSync(journal, 0, prefix);
+  const view = new DataView(prefix.buffer);
+  if (got < PREFIX_BYTES || view.getUint32(0, true) !== MAGIC) {
+    throw damagedJournal(name, "it has no header");
+  }
+  const text = new Uint8Array(Math.min(view.getUint32(4, true), storage.journalBytesSync(journal)));
+  storage.readJournalSync(journal, PREFIX_BYTES, text);
+  const control = decodeControl(text, name);
+  if (control.checkpoint !== journal) {
+    throw damagedJournal(name, `it belongs to checkpoint ${control.checkpoint}`);
+  }
+  const entries = Object.values(control.relations);
+  const lengths = new Map(entries.map(({ number, blocks }) => [number, blocks]));
+  return {
+    control,
+    recordsAt: Math.ceil((PREFIX_BYTES + text.length) / ALIGN_BYTES) * ALIGN_BYTES,
+    lengthOf: (relation) => lengths.get(relation) ?? 0,
+  };
+}
+
+/** Makes the 32 bytes before an image. */
+export function recordHeader(record: RecordHeader): Uint8Array {
+  const bytes = new Uint8Array(RECORD_HEADER_BYTES);
+  const view = new DataView(bytes.buffer);
+  const words = [MAGIC, record.journal, record.relation, record.fork, record.block];
+  words.forEach((word, index) => {
+    view.setUint32(index * 4, word, true);
+  });
+  view.setUint32(20, mixed(words, record.digest), true);
+  return bytes;
+}
+
+/** Reads the 32 bytes before an image; undefined unless they and the image's digest match. */
+export function matchRecord(bytes: Uint8Array, digest: number): RecordHeader | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const words = [0, 4, 8, 12, 16].map((at) => view.getUint32(at, true));
+  const [magic, journal = 0, relation = 0, fork = 0, block = 0] = words;
+  if (magic !== MAGIC || view.getUint32(20, true) !== mixed(words, digest)) return undefined;
+  return { journal, relation, fork: fork as Fork, block, digest };
+}
+
+/** How many records a journal of a length can hold. */
+export function recordsIn(bytes: number, recordsAt: number): number {
+  return Math.max(0, Math.ceil((bytes - recordsAt) / RECORD_BYTES));
+}
+
+/** A record's identity and its image's digest in one word. */
+function mixed(words: readonly number[], digest: number): number {
+  let sum = digest;
+  for (const word of words) {
+    sum = Math.imul(sum ^ word, MIX);
+    sum ^= sum >>> 15;
+  }
+  return sum >>> 0;
+}
+
+function damagedJournal(name: string, reason: string): DataCorruptedError {
+  return new DataCorruptedError(`journal "${name}" is damaged: ${reason}`, { relation: name }, {
+    detail: "Without it the pages written since the last checkpoint cannot be put back.",
+    hint: "Restore the data directory from a copy, or begin a new one.",
+  });
+}
+
+if (RECORD_BYTES !== RECORD_HEADER_BYTES + BLOCK_BYTES) throw new Error("a record is one image");

@@ -1,0 +1,129 @@
+/**
+ * What a start does before anybody reads a page: it makes the data directory what it was at its last
+ * committed checkpoint, whether it was left in order or not.
+ *
+ *   control document → c · relations are cut back to their length at c · images of journal c go back
+ *   in place, the first of each block · relations that c does not know go · files made durable
+ *   · other journals go · the relations document is made anew
+ *
+ * Journal c stays and is appended to: its images are still those of c. So nothing here needs an
+ * order, and a crash in the middle is followed by the same work once more.
+ *
+ * PostgreSQL: src/backend/access/transam/xlogrecovery.c, PerformWalRecovery (the role)
+ */
+
+import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
+import { DataCorruptedError } from "../abi/errors.ts";
+import type { StorageManager } from "../storage/manager.ts";
+import { type Control, newControl, writeControl, writeRelations } from "./control.ts";
+import {
+  encodeJournalHeader,
+  type JournalHeader,
+  matchRecord,
+  RECORD_BYTES,
+  RECORD_HEADER_BYTES,
+  readJournalHeader,
+  recordsIn,
+} from "./journal-format.ts";
+
+/** What recovery did. */
+export interface RecoveryResult {
+  /** The checkpoint that the storage is at. */
+  readonly checkpoint: number;
+  /** Blocks put back to what they were. */
+  readonly blocksRestored: number;
+  /** Records that journal c has room for already; new ones come behind. */
+  readonly records: number;
+}
+
+/** Sums the 8 kB of a page as `pageDigest` does. @internal */
+export type Digest = (image: Uint8Array) => number;
+
+/** Initialises new storage: no relations, checkpoint 1. @internal */
+export function initialiseStorage(storage: StorageManager, dataChecksums: boolean): Control {
+  const control = newControl(dataChecksums);
+  for (const journal of storage.journalsSync()) storage.removeJournalSync(journal);
+  beginJournal(storage, control);
+  storage.syncJournalSync(control.checkpoint);
+  writeControl(storage, control);
+  return control;
+}
+
+/** Makes an empty journal with its header; not yet durable. @internal */
+export function beginJournal(storage: StorageManager, control: Control): void {
+  storage.createJournalSync(control.checkpoint);
+  storage.writeJournalSync(control.checkpoint, 0, [encodeJournalHeader(control)]);
+}
+
+/**
+ * Brings storage to its last committed checkpoint.
+ *
+ * @throws {@link DataCorruptedError} XX001, naming what is missing or damaged
+ * @internal
+ */
+export function recover(storage: StorageManager, control: Control, digest: Digest): RecoveryResult {
+  const header = readJournalHeader(storage, control.checkpoint);
+  for (const [name, { number, blocks }] of Object.entries(control.relations)) {
+    if (!storage.existsSync(number, 0)) throw damaged(name, number, blocks, "has no file");
+    cutBack(storage, number, blocks);
+  }
+  const restored = restoreImages(storage, header, digest);
+  for (const [name, { number, blocks }] of Object.entries(control.relations)) {
+    const found = storage.blocksSync(number, 0);
+    if (found < blocks) throw damaged(name, number, blocks, `has ${found} blocks`);
+  }
+  const known = new Set(Object.values(control.relations).map(({ number }) => number));
+  for (const number of storage.relationsSync()) {
+    if (!known.has(number)) storage.unlinkSync(number, 0);
+  }
+  for (const number of known) storage.flushSync(number, 0);
+  for (const journal of storage.journalsSync()) {
+    if (journal !== control.checkpoint) storage.removeJournalSync(journal);
+  }
+  writeRelations(storage, control);
+  const bytes = storage.journalBytesSync(control.checkpoint);
+  return {
+    checkpoint: control.checkpoint,
+    blocksRestored: restored,
+    records: recordsIn(bytes, header.recordsAt),
+  };
+}
+
+function restoreImages(storage: StorageManager, header: JournalHeader, digest: Digest): number {
+  const { checkpoint } = header.control;
+  const end = storage.journalBytesSync(checkpoint);
+  const bytes = new Uint8Array(RECORD_BYTES);
+  const image = bytes.subarray(RECORD_HEADER_BYTES);
+  const seen = new Set<string>();
+  for (let at = header.recordsAt; at + RECORD_BYTES <= end; at += RECORD_BYTES) {
+    storage.readJournalSync(checkpoint, at, bytes);
+    const record = matchRecord(bytes, digest(image));
+    if (record === undefined || record.journal !== checkpoint) continue;
+    const { relation, fork, block } = record;
+    const key = `${relation}/${fork}/${block}`;
+    if (seen.has(key) || block >= header.lengthOf(relation)) continue;
+    seen.add(key);
+    if (storage.blocksSync(relation, fork) <= block) storage.extendSync(relation, fork, block + 1);
+    storage.writeSync(relation, fork, block, image);
+  }
+  return seen.size;
+}
+
+/** Cuts off what was added since. The end of a file may be in any disorder, so it is not asked. */
+function cutBack(storage: StorageManager, number: number, blocks: number): void {
+  let found = blocks + 1;
+  try {
+    found = storage.blocksSync(number, 0);
+  } catch {
+    // What cannot be told apart stands behind the blocks that count, or truncating will say so.
+  }
+  if (found > blocks) storage.truncateSync(number, 0, blocks);
+}
+
+function damaged(name: string, number: number, blocks: number, has: string): DataCorruptedError {
+  const message = `relation "${name}" ${has}, but had ${blocks} at the last checkpoint`;
+  return new DataCorruptedError(message, { relation: name }, {
+    detail: `File "base/${number}" should have at least ${blocks * BLOCK_BYTES} bytes in all.`,
+    hint: "Restore the data directory from a copy, or begin a new one.",
+  });
+}

@@ -1,0 +1,177 @@
+/**
+ * Work of many steps that may have to wait between two of them, written once as a generator: it
+ * calls wasm, and yields what it waits for. Who runs it decides how the waiting is done:
+ *
+ * - {@link runSync} sleeps and reads in the calling thread;
+ * - {@link run} awaits, so that a thread that must not block can do the same work;
+ * - the interleaving harness (test/interleave) lets other backends run, or never goes on.
+ *
+ * Between two yields a routine holds nothing but words that name its backend, so that every step is
+ * a place where it may end for good. An error that a step meets is thrown into the routine, whose
+ * `finally` gives back what it holds.
+ *
+ * Nothing synchronous may wait for what the same backend has under way in a promise: it would wait
+ * for itself. Such a wait is the step `self`; {@link runSync} throws at it.
+ */
+
+import { ST_SELF } from "../../assembly/common/constants.ts";
+import type { Fork, StorageManager } from "../storage/manager.ts";
+import type { Attachment } from "./attachment.ts";
+import { cancelled } from "./statuses.ts";
+
+/** Reads consecutive blocks, each into a page of its own. */
+export interface ReadStep {
+  readonly op: "read";
+  readonly relation: number;
+  readonly fork: Fork;
+  readonly block: number;
+  readonly pages: readonly Uint8Array[];
+}
+
+/** Writes consecutive blocks that lie within the fork. */
+export interface WriteStep {
+  readonly op: "write";
+  readonly relation: number;
+  readonly fork: Fork;
+  readonly block: number;
+  readonly pages: readonly Uint8Array[];
+}
+
+/** Writes into a journal, at a byte position. */
+export interface JournalStep {
+  readonly op: "journal";
+  readonly journal: number;
+  readonly position: number;
+  readonly parts: readonly Uint8Array[];
+}
+
+/** Makes a journal durable. */
+export interface SyncJournalStep {
+  readonly op: "syncJournal";
+  readonly journal: number;
+}
+
+/** Lets time pass. */
+export interface DelayStep {
+  readonly op: "delay";
+  readonly milliseconds: number;
+}
+
+/** Sleeps on the word that a wasm function registered in the slot. */
+export const SLEEP = { op: "sleep" } as const;
+/** Lets others run, then looks again. */
+export const PAUSE = { op: "pause" } as const;
+/** Waits for something that this same backend has under way. */
+export const SELF = { op: "self" } as const;
+
+/** What a routine waits for. @internal */
+export type Step =
+  | ReadStep
+  | WriteStep
+  | JournalStep
+  | SyncJournalStep
+  | DelayStep
+  | typeof SLEEP
+  | typeof PAUSE
+  | typeof SELF;
+
+/** Work in steps, with its result at the end. @internal */
+export type Routine<Result> = Generator<Step, Result, void>;
+
+/** How long a promise form waits before it looks again where nobody would wake it. */
+const LOOK_AGAIN_MS = 1;
+
+/** Runs a routine to its end in the calling thread. @internal */
+export function runSync<Result>(
+  attachment: Attachment,
+  storage: StorageManager,
+  routine: Routine<Result>,
+): Result {
+  const deadline = attachment.deadline();
+  let next = routine.next();
+  while (next.done !== true) {
+    try {
+      performSync(attachment, storage, next.value, deadline);
+    } catch (error) {
+      next = routine.throw(error);
+      continue;
+    }
+    next = routine.next();
+  }
+  return next.value;
+}
+
+function performSync(
+  attachment: Attachment,
+  storage: StorageManager,
+  step: Step,
+  deadline: number,
+): void {
+  if (step.op === "sleep" || step.op === "pause") attachment.sleep(deadline);
+  else if (step.op === "delay") attachment.delay(step.milliseconds);
+  else if (step.op === "self") attachment.check(ST_SELF);
+  else transfer(storage, step);
+}
+
+/** Storage's part of a step, in the calling thread. @internal */
+export function transfer(
+  storage: StorageManager,
+  step: ReadStep | WriteStep | JournalStep | SyncJournalStep,
+): void {
+  const first = "pages" in step && step.pages.length === 1 ? step.pages[0] : undefined;
+  switch (step.op) {
+    case "read":
+      if (first !== undefined) storage.readSync(step.relation, step.fork, step.block, first);
+      else storage.readvSync(step.relation, step.fork, step.block, step.pages);
+      break;
+    case "write":
+      if (first !== undefined) storage.writeSync(step.relation, step.fork, step.block, first);
+      else storage.writevSync(step.relation, step.fork, step.block, step.pages);
+      break;
+    case "journal":
+      storage.writeJournalSync(step.journal, step.position, step.parts);
+      break;
+    default:
+      storage.syncJournalSync(step.journal);
+  }
+}
+
+/**
+ * Runs a routine without blocking the thread in a wait or a read; writes are made in the thread.
+ * A pending run keeps a Node process alive.
+ *
+ * @param signal - gives up at the next wait, with 57014
+ */
+export async function run<Result>(
+  attachment: Attachment,
+  storage: StorageManager,
+  routine: Routine<Result>,
+  signal?: AbortSignal,
+): Promise<Result> {
+  let next = routine.next();
+  while (next.done !== true) {
+    try {
+      if (signal?.aborted === true) throw cancelled(signal.reason);
+      await perform(attachment, storage, next.value, signal);
+    } catch (error) {
+      next = routine.throw(error);
+      continue;
+    }
+    next = routine.next();
+  }
+  return next.value;
+}
+
+async function perform(
+  attachment: Attachment,
+  storage: StorageManager,
+  step: Step,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (step.op === "sleep") await attachment.awaitWord(signal);
+  else if (step.op === "pause" || step.op === "self") await attachment.rest(LOOK_AGAIN_MS);
+  else if (step.op === "delay") await attachment.rest(step.milliseconds, signal);
+  else if (step.op === "read" && storage.readv !== undefined) {
+    await storage.readv(step.relation, step.fork, step.block, step.pages);
+  } else transfer(storage, step);
+}

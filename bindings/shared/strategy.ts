@@ -1,0 +1,115 @@
+/**
+ * Rings: a scan of a large relation uses a few frames again and again instead of pushing out what
+ * everybody else uses. The ring is its scan's own; what is in it stays in the pool for all to find.
+ *
+ *   slots   ┌───┬───┬───┬─ ─┬───┐   a slot's frame is used again if nobody holds it and nobody else
+ *           │ 7 │12 │ - │   │ 3 │   has used it since (usage 1 is the ring's own); else the slot gets
+ *           └───┴─▲─┴───┴─ ─┴───┘   the frame that the sweep finds
+ *               current
+ *
+ * PostgreSQL: src/backend/storage/buffer/freelist.c, GetAccessStrategy, GetBufferFromRing
+ */
+
+import {
+  BLOCK_BYTES,
+  IO_CONTEXT_BULKREAD,
+  IO_CONTEXT_BULKWRITE,
+  IO_CONTEXT_VACUUM,
+  ST_MISS,
+} from "../../assembly/common/constants.ts";
+import type { SharedExports } from "../abi/shared-exports.ts";
+
+/** What a ring is for; its size depends on it. */
+export type StrategyKind = "bulkread" | "bulkwrite" | "vacuum";
+
+const KILOBYTE = 1024;
+const EMPTY = -1;
+/** A ring has at most this part of the pool. */
+const POOL_FRACTION = 8;
+const BULKREAD_KB = 256;
+const BULKWRITE_KB = 16384; // 16 MB
+
+/** Settings that sizes of rings depend on. */
+export interface RingSettings {
+  /** Blocks of the pool. */
+  readonly sharedBuffers: number;
+  /** Blocks of one combined read. */
+  readonly ioCombineLimit: number;
+  readonly effectiveIoConcurrency: number;
+  /** Blocks of all frames over all backends. */
+  readonly pinBudget: number;
+  /** kB; 0 is no ring. */
+  readonly vacuumBufferUsageLimit: number;
+}
+
+const contexts: Readonly<Record<StrategyKind, number>> = {
+  bulkread: IO_CONTEXT_BULKREAD,
+  bulkwrite: IO_CONTEXT_BULKWRITE,
+  vacuum: IO_CONTEXT_VACUUM,
+};
+
+/**
+ * A ring of buffers for one scan or load. One thing at a time uses it.
+ *
+ * @see PostgreSQL: src/include/storage/buf.h, BufferAccessStrategy
+ */
+export class Strategy {
+  readonly kind: StrategyKind;
+  /** Frames of the ring. */
+  readonly size: number;
+  /** IO_CONTEXT_ that its accesses are counted in. @internal */
+  readonly context: number;
+  readonly #slots: Int32Array;
+  #current = 0;
+
+  /** @internal */
+  constructor(kind: StrategyKind, size: number) {
+    this.kind = kind;
+    this.size = size;
+    this.context = contexts[kind];
+    this.#slots = new Int32Array(size).fill(EMPTY);
+    this.#current = size - 1;
+  }
+
+  /** Pages of it that a reader should have pinned at one time, at most. */
+  get pinLimit(): number {
+    return this.kind === "bulkread" ? this.size : Math.max(1, Math.floor(this.size / 2));
+  }
+
+  /** Moves on by one slot and takes its frame, if that can be; see `reuse` in wasm. @internal */
+  reuse(exports: SharedExports, context: number): number {
+    this.#current = (this.#current + 1) % this.size;
+    const buffer = this.#slots[this.#current] ?? EMPTY;
+    return buffer === EMPTY ? ST_MISS : exports.reuse(buffer, context);
+  }
+
+  /** The slot of the last {@link reuse} has this frame now. @internal */
+  remember(buffer: number): void {
+    this.#slots[this.#current] = buffer;
+  }
+}
+
+/**
+ * Frames of a ring; 0 is no ring.
+ *
+ * @see PostgreSQL: src/backend/storage/buffer/freelist.c, GetAccessStrategy
+ */
+export function ringSize(kind: StrategyKind, settings: RingSettings): number {
+  const blocks = Math.floor((ringKilobytes(kind, settings) * KILOBYTE) / BLOCK_BYTES);
+  return Math.min(blocks, Math.floor(settings.sharedBuffers / POOL_FRACTION));
+}
+
+function ringKilobytes(kind: StrategyKind, settings: RingSettings): number {
+  const blockKilobytes = BLOCK_BYTES / KILOBYTE;
+  switch (kind) {
+    case "bulkread": {
+      const { ioCombineLimit, effectiveIoConcurrency, pinBudget } = settings;
+      const wanted = BULKREAD_KB + blockKilobytes * ioCombineLimit * effectiveIoConcurrency;
+      return Math.max(BULKREAD_KB, Math.min(wanted, pinBudget * blockKilobytes));
+    }
+    case "bulkwrite":
+      return BULKWRITE_KB;
+    default:
+      return settings.vacuumBufferUsageLimit;
+  }
+}
