@@ -7,10 +7,13 @@
  *   are closed first, so an eviction pays for a sync only when `limit` files were all written.
  * - A sync that failed is never repeated: the system may have dropped the data and would report
  *   success. One shared word remembers it, and from then on every sync of every thread fails.
- * - Names made (files, segments) count up a shared word; a flush syncs the directory unless the
- *   count it saw has been synced already. A word too many costs a sync, never a name.
- * - Names removed count up another: what was known of a fork before is looked at again, so that no
- *   thread goes on in a file that another one has removed.
+ * - Names made and removed count up a shared word, one for each directory; a flush syncs the
+ *   directory unless the count it saw has been synced already. A word too many costs a sync, never a
+ *   name. The count begins unsynced: a process that was killed may have left names behind.
+ * - What is cut short or removed counts up another: what was known of a file before is looked at
+ *   again, so that no thread goes on in a file, or in blocks, that another one has removed.
+ * - A descriptor that is being read from by another thread of the system is closed when that has
+ *   ended; until then its number cannot come to mean another file. It counts as closed before.
  *
  * PostgreSQL: src/backend/storage/file/fd.c, LruDelete, data_sync_elevel
  */
@@ -19,19 +22,38 @@ import { errorCode, type FileCalls, type FileName, fileError } from "./file-call
 import { StorageError } from "./manager.ts";
 
 /** Bytes of the words that all threads of one storage share. */
-export const SYNC_STATE_BYTES = 16;
+export const SYNC_STATE_BYTES = 32;
 const SYNC_FAILED = 0;
-const NAMES_MADE = 1;
-const NAMES_SYNCED = 2;
-const NAMES_REMOVED = 3;
+
+/** Words about one directory, as offsets from its first one. */
+const CHANGED = 0;
+const SYNCED = 1;
+const REMOVED = 2;
+
+/** Where the words of a directory begin. */
+const WORDS_OF = { base: 1, data: 4 } as const;
+
+/** A directory whose names are counted: `base`, which has the forks, or the data directory. */
+export interface Directory extends FileName {
+  readonly words: keyof typeof WORDS_OF;
+}
+
+/** The words of a storage that is being opened by its first thread. */
+export function newSyncState(): SharedArrayBuffer {
+  const state = new SharedArrayBuffer(SYNC_STATE_BYTES);
+  const words = new Int32Array(state);
+  for (const first of Object.values(WORDS_OF)) words[first + CHANGED] = 1;
+  return state;
+}
 
 const CLOSED = -1;
 
-/** One segment file. */
+/** One segment file, or one journal. */
 export interface DataFile extends FileName {
+  readonly directory: Directory;
   /** Descriptor, or -1 while closed. */
   descriptor: number;
-  /** Blocks it is known to have; it only grows, so this is a lower bound. */
+  /** Blocks it is known to have: a lower bound, until something was cut short or removed. */
   blocks: number;
   /** Whether this thread wrote to it since its last sync. */
   written: boolean;
@@ -40,8 +62,8 @@ export interface DataFile extends FileName {
 }
 
 /** A file not opened yet. */
-export function dataFile(name: string, path: string): DataFile {
-  return { name, path, descriptor: CLOSED, blocks: 0, written: false, used: 0 };
+export function dataFile(directory: Directory, name: string, path: string): DataFile {
+  return { directory, name, path, descriptor: CLOSED, blocks: 0, written: false, used: 0 };
 }
 
 /** Opens, syncs and closes the files of one data directory for one thread. */
@@ -51,6 +73,9 @@ export class Descriptors {
   readonly #state: Int32Array;
   readonly #syncDirectories: boolean;
   readonly #opened = new Set<DataFile>();
+  /** How many reads go on in a descriptor without blocking the thread. */
+  readonly #reading = new Map<number, number>();
+  readonly #closeLater = new Set<number>();
   #uses = 0;
 
   constructor(calls: FileCalls, limit: number, state: SharedArrayBuffer, syncDirectories: boolean) {
@@ -85,26 +110,46 @@ export class Descriptors {
     this.#open(file, "wx+", "create");
     file.used = ++this.#uses;
     file.blocks = 0;
-    this.nameMade();
+    this.nameMade(file.directory);
   }
 
   /** To be called after a file was made, or found that a thread now gone may have made. */
-  nameMade(): void {
-    Atomics.add(this.#state, NAMES_MADE, 1);
+  nameMade(directory: Directory): void {
+    Atomics.add(this.#state, WORDS_OF[directory.words] + CHANGED, 1);
   }
 
-  /** How often names were removed, by whatever thread. */
-  get removals(): number {
-    return Atomics.load(this.#state, NAMES_REMOVED);
+  /** How often something was cut short or removed, by whatever thread. */
+  removals(directory: Directory): number {
+    return Atomics.load(this.#state, WORDS_OF[directory.words] + REMOVED);
   }
 
   /** To be called after files were removed. */
-  nameRemoved(): void {
-    Atomics.add(this.#state, NAMES_REMOVED, 1);
+  nameRemoved(directory: Directory): void {
+    this.nameMade(directory);
+    this.cutShort(directory);
   }
 
-  /** Closes the file if it is open and no longer has a name. */
+  /** To be called after files were cut short. */
+  cutShort(directory: Directory): void {
+    Atomics.add(this.#state, WORDS_OF[directory.words] + REMOVED, 1);
+  }
+
+  /** Keeps a descriptor from being closed while it is read from without blocking the thread. */
+  async whileReading<T>(descriptor: number, read: () => Promise<T>): Promise<T> {
+    this.#reading.set(descriptor, (this.#reading.get(descriptor) ?? 0) + 1);
+    try {
+      return await read();
+    } finally {
+      const left = (this.#reading.get(descriptor) ?? 1) - 1;
+      if (left > 0) this.#reading.set(descriptor, left);
+      else this.#reading.delete(descriptor);
+      if (left === 0 && this.#closeLater.delete(descriptor)) this.#calls.closeSync(descriptor);
+    }
+  }
+
+  /** Closes the file if it is open and no longer has a name; forgets how long it was. */
   forgetRemoved(file: DataFile): void {
+    file.blocks = 0;
     if (file.descriptor !== CLOSED && this.stat(file).nlink === 0) this.abandon(file);
   }
 
@@ -165,7 +210,8 @@ export class Descriptors {
     file.blocks = 0;
     file.written = false;
     this.#opened.delete(file);
-    this.#calls.closeSync(descriptor);
+    if (this.#reading.has(descriptor)) this.#closeLater.add(descriptor);
+    else this.#calls.closeSync(descriptor);
   }
 
   /** Closes every file. The first failure is thrown after all are closed. */
@@ -187,12 +233,13 @@ export class Descriptors {
     file.written = false;
   }
 
-  /** Makes the names of files made so far durable, unless that has been done. */
-  syncNames(directory: FileName): void {
-    const made = Atomics.load(this.#state, NAMES_MADE);
-    if (Atomics.load(this.#state, NAMES_SYNCED) === made) return;
+  /** Makes the names of files made and removed so far durable, unless that has been done. */
+  syncNames(directory: Directory): void {
+    const first = WORDS_OF[directory.words];
+    const changed = Atomics.load(this.#state, first + CHANGED);
+    if (Atomics.load(this.#state, first + SYNCED) === changed) return;
     this.syncDirectory(directory);
-    Atomics.store(this.#state, NAMES_SYNCED, made);
+    Atomics.store(this.#state, first + SYNCED, changed);
   }
 
   /**

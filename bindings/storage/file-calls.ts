@@ -1,6 +1,6 @@
 /**
- * The dozen calls on files that storage makes, as an interface: Node's `fs` fits, and so does a
- * table of a test's own that returns short or fails. Beside them, what an operating system's error
+ * The dozen and a half calls on files that storage makes, as an interface: Node's `fs` fits, and so
+ * does a table of a test's own that returns short or fails. Beside them, what an operating system's error
  * becomes here, and reads and writes that do not stop half-way.
  *
  * Messages are PostgreSQL's and name files relative to the data directory; `target` is the path.
@@ -8,9 +8,9 @@
  * PostgreSQL: src/backend/storage/smgr/md.c; utils/error/elog.c, errcode_for_file_access
  */
 
-import { StorageError } from "./manager.ts";
+import { bytesOf, StorageError } from "./manager.ts";
 
-/** Synchronous calls on files, each as in `node:fs`. */
+/** Calls on files, each as in `node:fs`. */
 export interface FileCalls {
   openSync(path: string, flags: string): number;
   closeSync(descriptor: number): void;
@@ -28,6 +28,15 @@ export interface FileCalls {
     length: number,
     position: number,
   ): number;
+  readvSync(descriptor: number, pages: readonly Uint8Array[], position: number): number;
+  writevSync(descriptor: number, parts: readonly Uint8Array[], position: number): number;
+  /** Reads in another thread of the system, and then calls `done` in this one. */
+  readv(
+    descriptor: number,
+    pages: readonly Uint8Array[],
+    position: number,
+    done: (error: Error | null, got: number) => void,
+  ): void;
   fsyncSync(descriptor: number): void;
   ftruncateSync(descriptor: number, bytes: number): void;
   fstatSync(descriptor: number): { readonly size: number; readonly nlink: number };
@@ -109,6 +118,43 @@ export function readFully(
   return done;
 }
 
+/** Reads until all pages are full or the file ends, as few calls as the system lets it be. */
+export function readPages(
+  calls: FileCalls,
+  descriptor: number,
+  pages: readonly Uint8Array[],
+  position: number,
+): number {
+  let done = 0;
+  for (let rest = pages; rest.length > 0; rest = partsBehind(pages, done)) {
+    const got = calls.readvSync(descriptor, rest, position + done);
+    if (got === 0) break;
+    done += got;
+  }
+  return done;
+}
+
+/** As {@link readPages}, without blocking the thread. */
+export async function readPagesLater(
+  calls: FileCalls,
+  descriptor: number,
+  pages: readonly Uint8Array[],
+  position: number,
+): Promise<number> {
+  let done = 0;
+  for (let rest = pages; rest.length > 0; rest = partsBehind(pages, done)) {
+    const got = await new Promise<number>((resolve, reject) => {
+      calls.readv(descriptor, rest, position + done, (error, bytes) => {
+        if (error === null) resolve(bytes);
+        else reject(error);
+      });
+    });
+    if (got === 0) break;
+    done += got;
+  }
+  return done;
+}
+
 /**
  * Writes the first `length` bytes, going on where a call stopped short. A call that writes nothing
  * and reports nothing counts as a full disk, as in PostgreSQL.
@@ -123,9 +169,37 @@ export function writeFully(
   let done = 0;
   while (done < length) {
     const put = calls.writeSync(descriptor, bytes, done, length - done, position + done);
-    if (put === 0) {
-      throw Object.assign(new Error(`wrote only ${done} of ${length} bytes`), { code: "ENOSPC" });
-    }
+    if (put === 0) throw stoppedShort(done, length);
     done += put;
   }
+}
+
+/** Writes all parts one behind another, going on as {@link writeFully} does. */
+export function writeParts(
+  calls: FileCalls,
+  descriptor: number,
+  parts: readonly Uint8Array[],
+  position: number,
+): void {
+  let done = 0;
+  for (let rest = partsBehind(parts, 0); rest.length > 0; rest = partsBehind(parts, done)) {
+    const put = calls.writevSync(descriptor, rest, position + done);
+    if (put === 0) throw stoppedShort(done, bytesOf(parts));
+    done += put;
+  }
+}
+
+function stoppedShort(done: number, length: number): Error {
+  return Object.assign(new Error(`wrote only ${done} of ${length} bytes`), { code: "ENOSPC" });
+}
+
+/** What is left of the parts behind their first `done` bytes; none of it is empty. */
+function partsBehind(parts: readonly Uint8Array[], done: number): readonly Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let skip = done;
+  for (const part of parts) {
+    if (skip < part.length) rest.push(skip === 0 ? part : part.subarray(skip));
+    skip = Math.max(0, skip - part.length);
+  }
+  return rest;
 }

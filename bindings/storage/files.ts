@@ -2,18 +2,18 @@
  * Pages in files, laid out as PostgreSQL lays them out:
  *
  *   directory/palloc.control          the control document
+ *   directory/palloc.relations        the list of relations
+ *   directory/palloc.journal.7        a journal
  *   directory/base/16384              main fork, first segment
  *   directory/base/16384.1            its second segment, there once the first is full
  *   directory/base/16384_fsm          another fork
  *
- * A segment has 131,072 blocks, 1 GB. A fork's length is the sum over its segments while each is
- * full; segments never shrink, so what is known of a length stays a lower bound. A file that is
- * missing, or shorter than the segment behind it implies, is an error with both lengths, never a
- * shorter fork.
+ * What belongs to a fork, and how long it is: segments.ts. Blocks that lie together in one segment
+ * are read and written by one call.
  *
- * The end of a fork may be less than a block long while another thread extends it, or after the
- * process was killed within an extension. Such a tail is all zero, counts for nothing, and the next
- * extension writes over it. A tail with anything else in it is what remains of a page: an error.
+ * A truncated fork keeps its later segments, empty, as in PostgreSQL: other threads may have them
+ * open, and the next extension fills them. Truncation and removal go from the last segment to the
+ * first, and each cut is synced before the next: a crash leaves a shorter fork and never a gap.
  *
  * Threads: each has its own {@link FileStorage} over the same directory. `flushSync` syncs all
  * segments of a fork, since other threads may have written them; syncing a clean file is cheap.
@@ -27,28 +27,34 @@
 
 import { BLOCK_BYTES, MAX_RELATION_NUMBER } from "../../assembly/common/constants.ts";
 import { ClosedError } from "../abi/errors.ts";
-import { type DataFile, Descriptors, dataFile } from "./descriptors.ts";
+import { type DataFile, Descriptors, type Directory } from "./descriptors.ts";
+import { Document } from "./documents.ts";
 import {
-  errorCode,
   type FileCalls,
-  type FileName,
   fileError,
   readFully,
+  readPages,
+  readPagesLater,
   writeFully,
+  writeParts,
 } from "./file-calls.ts";
+import { Journals } from "./journals.ts";
 import {
+  type BlockRange,
   checkBlock,
-  checkFork,
+  checkBlocks,
   checkLength,
+  checkPages,
   type Fork,
-  forkName,
+  rangeMessage,
   readPastEnd,
   type StorageCapabilities,
-  StorageError,
+  type StorageError,
   type StorageHandle,
   type StorageManager,
   writePastEnd,
 } from "./manager.ts";
+import { type ForkFiles, Segments } from "./segments.ts";
 
 /** What a thread needs to open a data directory. */
 export interface FilesHandle extends StorageHandle {
@@ -67,52 +73,63 @@ export interface FilesHandle extends StorageHandle {
 /** Blocks of a full segment: 1 GB. */
 export const SEGMENT_BLOCKS = 131072;
 
-/** Zeroes written at once when a fork grows: 512 kB. */
-const EXTEND_BLOCKS = 64;
-const zeroes = new Uint8Array(EXTEND_BLOCKS * BLOCK_BYTES);
+/** What is read ahead goes here, all of it to the same place: nobody looks at it. */
+const scratch = new Uint8Array(BLOCK_BYTES);
+/** Blocks of one read ahead, 128 kB, and how many such reads a thread has going, at most. */
+const PREFETCH_BLOCKS = 16;
+const MAX_PREFETCHES = 8;
 
-const DATA_FILE = /^(0|[1-9]\d*)(?:_(?:fsm|vm|init))?(?:\.([1-9]\d*))?$/;
-
-interface ForkFiles {
-  /** `base/16384_fsm` */
-  readonly name: string;
-  readonly segments: DataFile[];
-  /** How many segments, from the first, are known to be full. */
-  full: number;
-  /** {@link Descriptors.removals} when the above was last known to hold. */
-  removals: number;
+/** A part of a vector of pages that lies in one segment. */
+interface Piece {
+  readonly range: BlockRange;
+  readonly file: DataFile;
+  readonly pages: readonly Uint8Array[];
+  /** Byte of the segment where it begins. */
+  readonly position: number;
 }
 
 /** {@link StorageManager} over files, for one thread. */
 export class FileStorage implements StorageManager {
   readonly handle: FilesHandle;
   readonly capabilities: StorageCapabilities = { durable: true, shared: true };
+  readonly claim?: () => Promise<() => void>;
   readonly #calls: FileCalls;
   readonly #open: Descriptors;
-  readonly #segmentBlocks: number;
-  readonly #directory: FileName;
-  readonly #base: FileName;
-  readonly #control: FileName;
-  readonly #forks = new Map<number, ForkFiles>();
-  /** Last segment of each fork by name, as of the last look into the directory. */
-  #listed: ReadonlyMap<string, number> | undefined;
+  readonly #segments: Segments;
+  readonly #journals: Journals;
+  readonly #control: Document;
+  readonly #relations: Document;
+  #prefetches = 0;
   #closed = false;
 
-  /** @param syncDirectories - whether the system can sync a directory; Windows cannot */
-  constructor(handle: FilesHandle, calls: FileCalls, syncDirectories: boolean) {
-    const { directory } = handle;
+  /**
+   * @param syncDirectories - whether the system can sync a directory; Windows cannot
+   * @param claim - {@link StorageManager.claim} of this directory, if the system has it
+   */
+  constructor(
+    handle: FilesHandle,
+    calls: FileCalls,
+    syncDirectories: boolean,
+    claim?: () => Promise<() => void>,
+  ) {
+    const { directory: path, maxOpenFiles, state, segmentBlocks } = handle;
+    const directory: Directory = { name: path, path, words: "data" };
     this.handle = handle;
+    if (claim !== undefined) this.claim = claim;
     this.#calls = calls;
-    this.#segmentBlocks = handle.segmentBlocks;
-    this.#directory = { name: directory, path: directory };
-    this.#base = { name: "base", path: `${directory}/base` };
-    this.#control = { name: "palloc.control", path: `${directory}/palloc.control` };
-    this.#open = new Descriptors(calls, handle.maxOpenFiles, handle.state, syncDirectories);
+    this.#open = new Descriptors(calls, maxOpenFiles, state, syncDirectories);
+    this.#segments = new Segments(calls, this.#open, path, segmentBlocks);
+    this.#journals = new Journals(calls, this.#open, directory);
+    const document = (name: string, durable: boolean): Document =>
+      new Document(calls, this.#open, directory, { name, durable });
+    this.#control = document("palloc.control", true);
+    this.#relations = document("palloc.relations", false);
   }
 
+  // ── Forks ──────────────────────────────────────────────────────────────────────────────────────
+
   createSync(relation: number, fork: Fork): void {
-    const files = this.#fork(relation, fork);
-    const first = this.#segment(files, 0);
+    const first = this.#segments.segment(this.#fork(relation, fork), 0);
     if (this.#open.find(first) >= 0) {
       const cause = Object.assign(new Error("EEXIST"), { code: "EEXIST" });
       throw fileError(`could not create file "${first.name}"`, first.path, cause);
@@ -121,356 +138,305 @@ export class FileStorage implements StorageManager {
   }
 
   existsSync(relation: number, fork: Fork): boolean {
-    return this.#open.find(this.#segment(this.#fork(relation, fork), 0)) >= 0;
+    return this.#open.find(this.#segments.segment(this.#fork(relation, fork), 0)) >= 0;
   }
 
-  /** Removes the last segment first, so that a crash leaves a shorter fork and never a gap. */
   unlinkSync(relation: number, fork: Fork): void {
     const files = this.#fork(relation, fork);
-    let last = Math.max(files.segments.length - 1, this.#lastListed(files));
-    while (this.#open.find(this.#segment(files, last + 1)) >= 0) last++;
-    for (let n = last; n >= 0; n--) this.#remove(this.#segment(files, n));
-    this.#open.nameRemoved();
+    const last = this.#segments.lastSegment(files);
+    for (let n = last; n > 0; n--) this.#segments.cut(this.#segments.segment(files, n), 0, true);
+    for (let n = last; n >= 0; n--) this.#segments.remove(this.#segments.segment(files, n));
+    this.#open.nameRemoved(this.#segments.base);
   }
 
   blocksSync(relation: number, fork: Fork): number {
-    return this.#length(this.#fork(relation, fork));
+    return this.#segments.length(this.#fork(relation, fork));
   }
 
   extendSync(relation: number, fork: Fork, blocks: number): void {
     checkLength(blocks);
     const files = this.#fork(relation, fork);
-    const size = this.#segmentBlocks;
-    let length = this.#length(files);
+    const { size } = this.#segments;
+    let length = this.#segments.length(files);
     while (length < blocks) {
       const n = Math.floor(length / size);
       const end = Math.min(blocks, (n + 1) * size);
-      this.#extendSegment(this.#segment(files, n), length - n * size, end - n * size);
+      this.#segments.extendSegment(
+        this.#segments.segment(files, n),
+        length - n * size,
+        end - n * size,
+      );
       length = end;
     }
   }
 
+  truncateSync(relation: number, fork: Fork, blocks: number): void {
+    checkLength(blocks);
+    const files = this.#fork(relation, fork);
+    const end = this.#segments.requireLength(files, blocks);
+    for (let n = this.#segments.lastSegment(files); n >= end; n--) {
+      const kept = n === end ? blocks - end * this.#segments.size : 0;
+      this.#segments.cut(this.#segments.segment(files, n), kept * BLOCK_BYTES, n > end);
+    }
+    this.#open.cutShort(this.#segments.base);
+  }
+
+  flushSync(relation: number, fork: Fork): void {
+    const files = this.#fork(relation, fork);
+    this.#open.requireSynced(this.#segments.segment(files, 0));
+    const last = Math.floor(this.#segments.length(files) / this.#segments.size);
+    for (let n = 0; n <= last; n++) {
+      const file = this.#segments.segment(files, n);
+      if (this.#open.find(file) >= 0) this.#open.sync(file);
+    }
+    this.#open.syncNames(this.#segments.base);
+  }
+
+  relationsSync(): number[] {
+    this.#requireOpen();
+    const relations = new Set<number>();
+    for (const name of this.#segments.names()) {
+      const relation = Number.parseInt(name, 10);
+      if (relation <= MAX_RELATION_NUMBER) relations.add(relation);
+    }
+    return [...relations].sort((a, b) => a - b);
+  }
+
+  // ── Blocks ─────────────────────────────────────────────────────────────────────────────────────
+
   readSync(relation: number, fork: Fork, block: number, into: Uint8Array): void {
     checkBlock(block, into);
     const files = this.#fork(relation, fork);
-    const n = Math.floor(block / this.#segmentBlocks);
-    const file = this.#segment(files, n);
+    const { size } = this.#segments;
+    const n = Math.floor(block / size);
+    const file = this.#segments.segment(files, n);
     const descriptor = this.#open.find(file);
     let got = 0;
     if (descriptor >= 0) {
-      const position = (block - n * this.#segmentBlocks) * BLOCK_BYTES;
       try {
-        got = readFully(this.#calls, descriptor, into, position);
+        got = readFully(this.#calls, descriptor, into, (block - n * size) * BLOCK_BYTES);
       } catch (cause) {
-        throw this.#blockError("read", file, block, cause);
+        throw blockError("read", rangeOf(file, block, 1), cause);
       }
     }
-    if (got < BLOCK_BYTES) this.#shortRead(files, file, block, got);
+    if (got < BLOCK_BYTES) this.#shortRead(files, rangeOf(file, block, 1), got);
   }
 
   writeSync(relation: number, fork: Fork, block: number, from: Uint8Array): void {
     checkBlock(block, from);
     const files = this.#fork(relation, fork);
-    const n = Math.floor(block / this.#segmentBlocks);
-    const file = this.#segment(files, n);
-    const inSegment = block - n * this.#segmentBlocks;
-    if (inSegment >= file.blocks) this.#requireBlock(files, file, block);
+    const { size } = this.#segments;
+    const n = Math.floor(block / size);
+    const file = this.#segments.segment(files, n);
+    const inSegment = block - n * size;
+    if (inSegment >= file.blocks) {
+      this.#requireBlocks(files, file, inSegment + 1, rangeOf(file, block, 1));
+    }
     const descriptor = this.#open.get(file);
     file.written = true;
     try {
       writeFully(this.#calls, descriptor, from, BLOCK_BYTES, inSegment * BLOCK_BYTES);
     } catch (cause) {
-      throw this.#blockError("write", file, block, cause);
+      throw blockError("write", rangeOf(file, block, 1), cause);
     }
   }
 
-  flushSync(relation: number, fork: Fork): void {
+  readvSync(relation: number, fork: Fork, block: number, into: readonly Uint8Array[]): void {
+    checkPages(block, into);
     const files = this.#fork(relation, fork);
-    this.#open.requireSynced(this.#segment(files, 0));
-    const last = Math.floor(this.#length(files) / this.#segmentBlocks);
-    for (let n = 0; n <= last; n++) {
-      const file = this.#segment(files, n);
-      if (this.#open.find(file) >= 0) this.#open.sync(file);
+    for (const { file, range, pages, position } of this.#pieces(files, block, into)) {
+      const descriptor = this.#open.find(file);
+      let got = 0;
+      try {
+        if (descriptor >= 0) got = readPages(this.#calls, descriptor, pages, position);
+      } catch (cause) {
+        throw blockError("read", range, cause);
+      }
+      if (got < pages.length * BLOCK_BYTES) this.#shortRead(files, range, got);
     }
-    this.#open.syncNames(this.#base);
   }
 
-  relationsSync(): number[] {
-    const relations = new Set<number>();
-    for (const name of this.#list()) {
-      const relation = Number(name);
-      if (Number.isInteger(relation) && relation <= MAX_RELATION_NUMBER) relations.add(relation);
+  writevSync(relation: number, fork: Fork, block: number, from: readonly Uint8Array[]): void {
+    checkPages(block, from);
+    const files = this.#fork(relation, fork);
+    const pieces = this.#pieces(files, block, from);
+    for (const { file, range, pages, position } of pieces) {
+      const end = position / BLOCK_BYTES + pages.length;
+      if (end > file.blocks) this.#requireBlocks(files, file, end, range);
     }
-    return [...relations].sort((a, b) => a - b);
+    for (const { file, range, pages, position } of pieces) {
+      const descriptor = this.#open.get(file);
+      file.written = true;
+      try {
+        writeParts(this.#calls, descriptor, pages, position);
+      } catch (cause) {
+        throw blockError("write", range, cause);
+      }
+    }
+  }
+
+  async readv(
+    relation: number,
+    fork: Fork,
+    block: number,
+    into: readonly Uint8Array[],
+  ): Promise<void> {
+    checkPages(block, into);
+    const files = this.#fork(relation, fork);
+    // One after another: when this rejects, nothing may still be on its way into a page.
+    for (const piece of this.#pieces(files, block, into)) {
+      const got = await this.#readLater(piece);
+      if (got < piece.pages.length * BLOCK_BYTES) this.#shortRead(files, piece.range, got);
+    }
+  }
+
+  /** Node has no call for it: the blocks are read, in another thread, to where nobody looks. */
+  prefetch(relation: number, fork: Fork, block: number, count: number): void {
+    checkBlocks(block, count);
+    const files = this.#fork(relation, fork);
+    const end = block + count;
+    for (let at = block; at < end && this.#prefetches < MAX_PREFETCHES; at += PREFETCH_BLOCKS) {
+      const pages = new Array<Uint8Array>(Math.min(PREFETCH_BLOCKS, end - at)).fill(scratch);
+      for (const piece of this.#pieces(files, at, pages)) this.#readAhead(piece);
+    }
+  }
+
+  // ── Journals and documents ─────────────────────────────────────────────────────────────────────
+
+  createJournalSync(n: number): void {
+    this.#requireOpen();
+    this.#journals.create(n);
+  }
+
+  writeJournalSync(n: number, position: number, parts: readonly Uint8Array[]): void {
+    this.#requireOpen();
+    this.#journals.write(n, position, parts);
+  }
+
+  readJournalSync(n: number, position: number, into: Uint8Array): number {
+    this.#requireOpen();
+    return this.#journals.read(n, position, into);
+  }
+
+  journalBytesSync(n: number): number {
+    this.#requireOpen();
+    return this.#journals.bytes(n);
+  }
+
+  syncJournalSync(n: number): void {
+    this.#requireOpen();
+    this.#journals.sync(n);
+  }
+
+  removeJournalSync(n: number): void {
+    this.#requireOpen();
+    this.#journals.remove(n);
+  }
+
+  journalsSync(): number[] {
+    this.#requireOpen();
+    return this.#journals.numbers();
   }
 
   readControlSync(): Uint8Array | undefined {
     this.#requireOpen();
-    const { name, path } = this.#control;
-    let descriptor: number;
-    try {
-      descriptor = this.#calls.openSync(path, "r");
-    } catch (cause) {
-      if (errorCode(cause) === "ENOENT") return undefined;
-      throw fileError(`could not open file "${name}"`, path, cause);
-    }
-    try {
-      const bytes = new Uint8Array(this.#calls.fstatSync(descriptor).size);
-      const got = readFully(this.#calls, descriptor, bytes, 0);
-      if (got === bytes.length) return bytes;
-      const message = `could not read file "${name}": read ${got} of ${bytes.length}`;
-      throw new StorageError("XX001", message, path);
-    } catch (cause) {
-      if (cause instanceof StorageError) throw cause;
-      throw fileError(`could not read file "${name}"`, path, cause);
-    } finally {
-      this.#calls.closeSync(descriptor);
-    }
+    return this.#control.read();
   }
 
-  /** Written under another name, synced, renamed, and the name synced: the rename is the commit. */
   writeControlSync(bytes: Uint8Array): void {
     this.#requireOpen();
-    const { name, path } = this.#control;
-    const draft: FileName = { name: `${name}.tmp`, path: `${path}.tmp` };
-    this.#open.requireSynced(this.#control);
-    this.#writeDraft(draft, bytes);
-    try {
-      this.#calls.renameSync(draft.path, path);
-    } catch (cause) {
-      throw fileError(`could not rename file "${draft.name}" to "${name}"`, path, cause);
-    }
-    this.#open.syncDirectory(this.#directory);
+    this.#control.write(bytes);
+  }
+
+  readRelationsSync(): Uint8Array | undefined {
+    this.#requireOpen();
+    return this.#relations.read();
+  }
+
+  writeRelationsSync(bytes: Uint8Array): void {
+    this.#requireOpen();
+    this.#relations.write(bytes);
   }
 
   /** Closes this thread's files; those it wrote are synced, so that no error is lost with them. */
   closeSync(): void {
     this.#closed = true;
-    this.#forks.clear();
+    this.#segments.clear();
     this.#open.closeAll();
   }
 
-  // ── Forks and segments ─────────────────────────────────────────────────────────────────────────
+  // ── How it is done ─────────────────────────────────────────────────────────────────────────────
 
   #requireOpen(): void {
     if (this.#closed) throw new ClosedError("the storage");
   }
 
   #fork(relation: number, fork: Fork): ForkFiles {
-    const key = relation * 4 + fork;
-    const { removals } = this.#open;
-    const known = fork >= 0 && fork <= 3 ? this.#forks.get(key) : undefined;
-    if (known !== undefined) {
-      if (known.removals !== removals) this.#lookAgain(known, removals);
-      return known;
-    }
     this.#requireOpen();
-    checkFork(relation, fork);
-    const files = { name: `base/${forkName(relation, fork)}`, segments: [], full: 0, removals };
-    this.#forks.set(key, files);
-    return files;
+    return this.#segments.fork(relation, fork);
   }
 
-  /** Something was removed since this fork was last used; it may be this fork. */
-  #lookAgain(files: ForkFiles, removals: number): void {
-    for (const file of files.segments) if (file !== undefined) this.#open.forgetRemoved(file);
-    files.full = 0;
-    files.removals = removals;
-  }
-
-  #segment(files: ForkFiles, n: number): DataFile {
-    let file = files.segments[n];
-    if (file === undefined) {
-      const name = n === 0 ? files.name : `${files.name}.${n}`;
-      file = dataFile(name, `${this.#directory.path}/${name}`);
-      files.segments[n] = file;
+  /** The pages by segment, in order. */
+  #pieces(files: ForkFiles, block: number, pages: readonly Uint8Array[]): Piece[] {
+    const { size } = this.#segments;
+    const pieces: Piece[] = [];
+    for (let done = 0; done < pages.length; ) {
+      const first = block + done;
+      const n = Math.floor(first / size);
+      const count = Math.min(pages.length - done, (n + 1) * size - first);
+      const file = this.#segments.segment(files, n);
+      pieces.push({
+        range: rangeOf(file, first, count),
+        file,
+        pages: count === pages.length ? pages : pages.slice(done, done + count),
+        position: (first - n * size) * BLOCK_BYTES,
+      });
+      done += count;
     }
-    return file;
+    return pieces;
   }
 
-  /** Bytes of a segment, or undefined if there is no such file. */
-  #size(file: DataFile): number | undefined {
-    return this.#open.find(file) < 0 ? undefined : this.#open.stat(file).size;
-  }
-
-  /** Whole blocks of a segment, 0 if there is no such file. @throws if it is no file of pages */
-  #segmentLength(file: DataFile): number {
-    const size = this.#size(file) ?? 0;
-    const blocks = Math.floor(size / BLOCK_BYTES);
-    if (blocks > this.#segmentBlocks) {
-      const detail = `It should have at most ${this.#segmentBlocks} blocks.`;
-      throw damaged(file, `has ${blocks} blocks`, detail);
-    }
-    const tail = size - blocks * BLOCK_BYTES;
-    if (tail > 0 && !this.#isZero(file, blocks * BLOCK_BYTES, tail)) {
-      // Another thread may have finished the block, and filled it, since its size was asked for.
-      if (this.#size(file) !== size) return this.#segmentLength(file);
-      const detail = `These are ${blocks} blocks and ${tail} bytes; it should have a multiple of ${BLOCK_BYTES} bytes.`;
-      throw damaged(file, `is truncated: it has ${size} bytes`, detail);
-    }
-    file.blocks = blocks;
-    return blocks;
-  }
-
-  #isZero(file: DataFile, position: number, length: number): boolean {
-    const bytes = new Uint8Array(length);
+  async #readLater({ file, range, pages, position }: Piece): Promise<number> {
+    const descriptor = this.#open.find(file);
+    if (descriptor < 0) return 0;
     try {
-      readFully(this.#calls, this.#open.get(file), bytes, position);
+      return await this.#open.whileReading(descriptor, () =>
+        readPagesLater(this.#calls, descriptor, pages, position),
+      );
     } catch (cause) {
-      throw fileError(`could not read file "${file.name}"`, file.path, cause);
-    }
-    return bytes.every((byte) => byte === 0);
-  }
-
-  #length(files: ForkFiles): number {
-    const size = this.#segmentBlocks;
-    const first = this.#segment(files, 0);
-    for (;;) {
-      let blocks = this.#segmentLength(this.#segment(files, files.full));
-      while (blocks === size) {
-        files.full++;
-        blocks = this.#segmentLength(this.#segment(files, files.full));
-      }
-      const end = files.full;
-      const later = this.#laterSegment(files, end);
-      if (later === undefined) {
-        if (end === 0) this.#open.get(first);
-        return end * size + blocks;
-      }
-      // Another thread may have filled this segment and gone on since it was looked at.
-      if (this.#segmentLength(this.#segment(files, end)) < size) {
-        throw this.#gap(this.#segment(files, end), blocks, later);
-      }
+      throw blockError("read", range, cause);
     }
   }
 
-  /** The next segment behind segment `n` that has blocks, by a fresh look if there may be one. */
-  #laterSegment(files: ForkFiles, n: number): DataFile | undefined {
-    if (this.#lastListed(files) <= n) return undefined;
-    this.#listed = undefined;
-    const last = this.#lastListed(files);
-    for (let later = n + 1; later <= last; later++) {
-      const file = this.#segment(files, later);
-      if (this.#segmentLength(file) > 0) return file;
-    }
-    return undefined;
-  }
-
-  #gap(file: DataFile, blocks: number, later: DataFile): StorageError {
-    const missing = this.#open.find(file) < 0;
-    const what = missing ? "is missing" : `is truncated: it has ${blocks} blocks`;
-    const detail = `It should have ${this.#segmentBlocks} blocks, because "${later.name}" follows it.`;
-    return damaged(file, what, detail);
-  }
-
-  // ── Names ──────────────────────────────────────────────────────────────────────────────────────
-
-  #list(): string[] {
-    this.#requireOpen();
-    try {
-      return this.#calls.readdirSync(this.#base.path).filter((name) => DATA_FILE.test(name));
-    } catch (cause) {
-      throw fileError(`could not read directory "${this.#base.name}"`, this.#base.path, cause);
-    }
-  }
-
-  #lastListed(files: ForkFiles): number {
-    if (this.#listed === undefined) {
-      const last = new Map<string, number>();
-      for (const file of this.#list()) {
-        const [name = "", segment = "0"] = file.split(".");
-        const key = `base/${name}`;
-        last.set(key, Math.max(last.get(key) ?? 0, Number(segment)));
-      }
-      this.#listed = last;
-    }
-    return this.#listed.get(files.name) ?? -1;
-  }
-
-  /** Truncated before it is removed: others may have it open, and its space is wanted back now. */
-  #remove(file: DataFile): void {
-    try {
-      if (this.#open.find(file) >= 0) this.#calls.ftruncateSync(file.descriptor, 0);
-      this.#open.abandon(file);
-      this.#calls.unlinkSync(file.path);
-    } catch (cause) {
-      if (errorCode(cause) === "ENOENT") return;
-      if (cause instanceof StorageError) throw cause;
-      throw fileError(`could not remove file "${file.name}"`, file.path, cause);
-    }
-  }
-
-  // ── Growing ────────────────────────────────────────────────────────────────────────────────────
-
-  #extendSegment(file: DataFile, from: number, to: number): void {
-    if (this.#open.find(file) < 0) this.#open.create(file);
-    else if (from === 0) this.#open.nameMade();
-    const descriptor = this.#open.get(file);
-    file.written = true;
-    try {
-      for (let at = from; at < to; at += EXTEND_BLOCKS) {
-        const bytes = Math.min(EXTEND_BLOCKS, to - at) * BLOCK_BYTES;
-        writeFully(this.#calls, descriptor, zeroes, bytes, at * BLOCK_BYTES);
-      }
-    } catch (cause) {
-      this.#cutBack(descriptor, from);
-      throw fileError(`could not extend file "${file.name}"`, file.path, cause);
-    }
-    file.blocks = to;
-  }
-
-  /** Best effort: what cannot be cut off is zero, and the next extension writes over it. */
-  #cutBack(descriptor: number, blocks: number): void {
-    try {
-      this.#calls.ftruncateSync(descriptor, blocks * BLOCK_BYTES);
-    } catch {
-      // The error that made the extension fail is the one to report.
-    }
-  }
-
-  // ── Errors and the control document ────────────────────────────────────────────────────────────
-
-  #blockError(what: string, file: DataFile, block: number, cause: unknown): StorageError {
-    const message = `could not ${what} blocks ${block}..${block} in file "${file.name}"`;
-    return fileError(message, file.path, cause);
+  /** A failure is left to whoever reads the blocks; one of a sync is remembered. */
+  #readAhead(piece: Piece): void {
+    this.#prefetches++;
+    const ended = (): void => {
+      this.#prefetches--;
+    };
+    this.#readLater(piece).then(ended, ended);
   }
 
   /** Says why a read was short: a fork that is not there, one that is damaged, or its end. */
-  #shortRead(files: ForkFiles, file: DataFile, block: number, got: number): never {
-    this.#listed = undefined;
-    this.#length(files);
-    throw readPastEnd(file.name, file.path, block, got);
+  #shortRead(files: ForkFiles, range: BlockRange, got: number): never {
+    this.#requireOpen();
+    this.#segments.lastListed(files, true);
+    this.#segments.length(files);
+    throw readPastEnd(range, got);
   }
 
-  #requireBlock(files: ForkFiles, file: DataFile, block: number): void {
-    const length = this.#length(files);
-    if (block >= length) throw writePastEnd(file.name, file.path, block, length);
-    const start = Math.floor(block / this.#segmentBlocks) * this.#segmentBlocks;
-    file.blocks = Math.min(this.#segmentBlocks, length - start);
-  }
-
-  #writeDraft(draft: FileName, bytes: Uint8Array): void {
-    let descriptor: number;
-    try {
-      descriptor = this.#calls.openSync(draft.path, "w");
-    } catch (cause) {
-      throw fileError(`could not create file "${draft.name}"`, draft.path, cause);
-    }
-    try {
-      writeFully(this.#calls, descriptor, bytes, bytes.length, 0);
-      this.#open.syncDescriptor(descriptor, draft);
-    } catch (cause) {
-      if (cause instanceof StorageError) throw cause;
-      throw fileError(`could not write file "${draft.name}"`, draft.path, cause);
-    } finally {
-      this.#calls.closeSync(descriptor);
-    }
+  /** Sees that a segment has its first `end` blocks. */
+  #requireBlocks(files: ForkFiles, file: DataFile, end: number, range: BlockRange): void {
+    if (this.#segments.segmentLength(file) >= end) return;
+    const length = this.#segments.length(files);
+    if (range.block + range.count > length) throw writePastEnd(range, length);
   }
 }
 
-function damaged(file: FileName, what: string, detail: string): StorageError {
-  return new StorageError("XX001", `file "${file.name}" ${what}`, file.path, {
-    detail,
-    hint: "Restore the file from a copy of the directory.",
-  });
+function rangeOf(file: DataFile, block: number, count: number): BlockRange {
+  return { file: file.name, target: file.path, block, count };
+}
+
+function blockError(what: "read" | "write", range: BlockRange, cause: unknown): StorageError {
+  return fileError(rangeMessage(what, range), range.target, cause);
 }

@@ -10,7 +10,7 @@
 
 import * as fs from "node:fs";
 import { dirname, resolve } from "node:path";
-import { Descriptors, SYNC_STATE_BYTES } from "./descriptors.ts";
+import { Descriptors, newSyncState } from "./descriptors.ts";
 import { errorCode, fileError } from "./file-calls.ts";
 import { FileStorage, type FilesHandle, SEGMENT_BLOCKS } from "./files.ts";
 import { StorageError, type StorageHandle, type StorageManager } from "./manager.ts";
@@ -51,7 +51,7 @@ export function nodeFiles(directory: string, options: NodeFilesOptions = {}): St
     directory: resolve(directory),
     segmentBlocks,
     maxOpenFiles,
-    state: new SharedArrayBuffer(SYNC_STATE_BYTES),
+    state: newSyncState(),
   };
   prepare(handle);
   return new FileStorage(handle, fs, SYNC_DIRECTORIES);

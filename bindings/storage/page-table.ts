@@ -7,7 +7,8 @@
  *   │        │ for each fork     │ for each page    │ for each page   │                      │
  *   └────────┴───────────────────┴──────────────────┴─────────────────┴──────────────────────┘
  *
- *   slot:   life, generation << 2 | FREE, CLAIMED or LIVE; key; first page + 1; bytes used
+ *   slot:   life, generation << 2 | FREE, CLAIMED, LIVE or JOURNAL; key; first page + 1; extent:
+ *           bytes of a document or journal, or how often a fork of pages was cut
  *   owner:  slot << 16 | generation of the fork a page was claimed for; 0 for one never claimed
  *   next:   the page behind it in its fork, + 1
  *
@@ -16,11 +17,13 @@
  *   is one store, to its slot's life, and frees all of its pages at once.
  * - A fork's length is that of its chain. Pages are claimed by compare-and-swap, zeroed, chained
  *   where nobody looks, and the fork is longer with one compare-and-swap of the chain's last word.
- * - The control document is a fork without a key; one word of the header says which.
+ * - A fork is shorter with one store, of the end of its chain, before its pages are given back.
+ * - A document is a fork without a key; one word of the header says which. A journal is a fork of a
+ *   state of its own, so that its number is no relation's key.
  *
- * What a death loses, at most: pages claimed and not yet linked, until their fork is given up; a
- * slot claimed and not live, with its pages, for good: a fork being made, or a control document
- * being replaced. Nothing is ever handed out twice. A generation has 16 bits: a page left over from
+ * What a death loses, at most: pages claimed and not yet linked, or cut off and not yet given back,
+ * until their fork is given up; a slot claimed and not live, with its pages, for good: a fork being
+ * made, or a document being replaced. Nothing is ever handed out twice. A generation has 16 bits: a page left over from
  * 65,535 lives ago may look taken, and is free again with the fork.
  *
  * Taking a page looks at owner words from where the last search ended: about one look a page until
@@ -39,17 +42,28 @@ const MAGIC_AT = 0;
 const PAGES_AT = 1;
 const HAND_AT = 2;
 const SLOTS_USED_AT = 3;
-const CONTROL_AT = 4;
+/** Header word that names the fork of the control document. */
+export const CONTROL_DOCUMENT = 4;
+/** As {@link CONTROL_DOCUMENT}, of the list of relations. */
+export const RELATIONS_DOCUMENT = 5;
 
 const SLOT_WORDS = 4;
 const LIFE = 0;
 const KEY = 1;
 const FIRST = 2;
-const BYTES = 3;
+const EXTENT = 3;
 
 const FREE = 0;
 const CLAIMED = 1;
 const LIVE = 2;
+const JOURNAL = 3;
+
+/** What can be found by its key. */
+export type Kind = typeof LIVE | typeof JOURNAL;
+/** Pages of a relation; the key is its number and fork. */
+export const RELATION_FORK: Kind = LIVE;
+/** A journal; the key is its number. */
+export const JOURNAL_FORK: Kind = JOURNAL;
 
 const GENERATION_BITS = 16;
 const GENERATION_MASK = 0xffff;
@@ -96,35 +110,35 @@ export class PageTable {
 
   // ── Forks ──────────────────────────────────────────────────────────────────────────────────────
 
-  /** @returns the live fork with this key, or 0 */
-  find(key: number): Owner {
+  /** @returns the live fork of this kind with this key, or 0 */
+  find(key: number, kind: Kind = LIVE): Owner {
     const used = Atomics.load(this.#words, SLOTS_USED_AT);
     for (let slot = 0; slot < used; slot++) {
       const at = slotAt(slot);
       const life = Atomics.load(this.#words, at + LIFE);
-      if ((life & 3) !== LIVE || Atomics.load(this.#words, at + KEY) !== (key | 0)) continue;
+      if ((life & 3) !== kind || Atomics.load(this.#words, at + KEY) !== (key | 0)) continue;
       // The key belongs to this life only if the slot was not given up between the two loads.
       if (Atomics.load(this.#words, at + LIFE) === life) return ownerOf(slot, life >>> 2);
     }
     return 0;
   }
 
-  /** Keys of all live forks, in no order. */
-  keys(): number[] {
+  /** Keys of all live forks of a kind, in no order. */
+  keys(kind: Kind = LIVE): number[] {
     const keys: number[] = [];
     const used = Atomics.load(this.#words, SLOTS_USED_AT);
     for (let slot = 0; slot < used; slot++) {
       const at = slotAt(slot);
       const life = Atomics.load(this.#words, at + LIFE);
       const key = Atomics.load(this.#words, at + KEY) >>> 0;
-      if ((life & 3) === LIVE && Atomics.load(this.#words, at + LIFE) === life) keys.push(key);
+      if ((life & 3) === kind && Atomics.load(this.#words, at + LIFE) === life) keys.push(key);
     }
     return keys;
   }
 
   /** Whether the fork can be found, in the life this owner names. */
-  isLive(owner: Owner): boolean {
-    return this.#life(owner) === lifeOf(owner, LIVE);
+  isLive(owner: Owner, kind: Kind = LIVE): boolean {
+    return this.#life(owner) === lifeOf(owner, kind);
   }
 
   /** Takes a slot for a fork that nobody can find yet. @returns 0 if every slot is taken */
@@ -139,6 +153,7 @@ export class PageTable {
         const claimed = lifeOf(owner, CLAIMED);
         if (Atomics.compareExchange(this.#words, at + LIFE, life, claimed) !== life) continue;
         Atomics.store(this.#words, at + FIRST, 0);
+        Atomics.store(this.#words, at + EXTENT, 0);
         return owner;
       }
       if (used === this.#slots) return 0;
@@ -147,15 +162,15 @@ export class PageTable {
   }
 
   /** Lets a claimed fork be found. */
-  publish(owner: Owner, key: number): void {
+  publish(owner: Owner, key: number, kind: Kind = LIVE): void {
     Atomics.store(this.#words, wordAt(owner, KEY), key);
-    Atomics.store(this.#words, wordAt(owner, LIFE), lifeOf(owner, LIVE));
+    Atomics.store(this.#words, wordAt(owner, LIFE), lifeOf(owner, kind));
   }
 
   /** Gives up a fork and all of its pages, in whatever state it is; twice is once. */
   giveUp(owner: Owner): void {
     const free = lifeOf(owner, FREE);
-    for (const state of [LIVE, CLAIMED]) {
+    for (const state of [LIVE, JOURNAL, CLAIMED]) {
       Atomics.compareExchange(this.#words, wordAt(owner, LIFE), lifeOf(owner, state), free);
     }
   }
@@ -199,6 +214,22 @@ export class PageTable {
     return Atomics.compareExchange(this.#words, this.#link(owner, last), 0, first + 1) === 0;
   }
 
+  /** How often the fork was cut; what is known of its pages holds while this stays the same. */
+  cuts(owner: Owner): number {
+    return Atomics.load(this.#words, wordAt(owner, EXTENT));
+  }
+
+  /** Ends the fork's chain at `last` (-1: it becomes empty) and gives back the pages behind it. */
+  cut(owner: Owner, last: number, behind: readonly number[]): void {
+    // Counted first: whoever ends here leaves others to look again at what did not change.
+    Atomics.add(this.#words, wordAt(owner, EXTENT), 1);
+    Atomics.store(this.#words, this.#link(owner, last), 0);
+    for (const page of behind) {
+      this.page(page).fill(0);
+      Atomics.store(this.#words, this.#owners + page, 0);
+    }
+  }
+
   #claimPage(owner: Owner): number {
     const hand = Atomics.load(this.#words, HAND_AT);
     for (let looked = 0; looked < this.pages; looked++) {
@@ -231,26 +262,31 @@ export class PageTable {
     return page < 0 ? wordAt(owner, FIRST) : this.#nexts + page;
   }
 
-  // ── The control document ───────────────────────────────────────────────────────────────────────
+  // ── Documents and journals ─────────────────────────────────────────────────────────────────────
 
-  /** The fork that holds the control document, or 0; it is another one for each document. */
-  get control(): Owner {
-    return Atomics.load(this.#words, CONTROL_AT) >>> 0;
+  /** The fork that holds a document, or 0; it is another one for each version. */
+  document(at: number): Owner {
+    return Atomics.load(this.#words, at) >>> 0;
   }
 
-  /** Makes a fork the control document. @returns the one before, or 0 */
-  replaceControl(owner: Owner): Owner {
-    return Atomics.exchange(this.#words, CONTROL_AT, owner | 0) >>> 0;
+  /** Makes a fork the document. @returns the one before, or 0 */
+  replaceDocument(at: number, owner: Owner): Owner {
+    return Atomics.exchange(this.#words, at, owner | 0) >>> 0;
   }
 
-  /** Bytes of a document, kept with its fork. */
+  /** Bytes of a document or journal, kept with its fork. */
   length(owner: Owner): number {
-    return Atomics.load(this.#words, wordAt(owner, BYTES));
+    return Atomics.load(this.#words, wordAt(owner, EXTENT)) >>> 0;
   }
 
-  /** To be called before the document can be found. */
-  setLength(owner: Owner, bytes: number): void {
-    Atomics.store(this.#words, wordAt(owner, BYTES), bytes);
+  /** Makes a document or journal at least `bytes` long. */
+  growLength(owner: Owner, bytes: number): void {
+    const at = wordAt(owner, EXTENT);
+    for (;;) {
+      const before = Atomics.load(this.#words, at);
+      if (before >>> 0 >= bytes) return;
+      if (Atomics.compareExchange(this.#words, at, before, bytes | 0) === before) return;
+    }
   }
 }
 

@@ -104,12 +104,23 @@ describe("the layout of files", () => {
     const storage = nodeFiles(newDirectory());
     storage.createSync(5, 0);
     const base = join(directoryOf(storage), "base");
-    for (const name of ["5.tmp", "notes", "05", "5_map", "7.1", "4294967296"]) {
+    for (const name of ["5.tmp", "notes", "05", "5_map", "7.01", "4294967296"]) {
       writeFileSync(join(base, name), "x");
     }
     const later = restart(storage);
     expect(later.relationsSync()).toEqual([5]);
     expect(later.blocksSync(5, 0)).toBe(0);
+  });
+
+  test("a segment left without those before it is listed, and goes with its relation", () => {
+    const storage = nodeFiles(newDirectory(), small);
+    const base = join(directoryOf(storage), "base");
+    writeFileSync(join(base, "7.1"), pageOf(1));
+    writeFileSync(join(base, "8_vm.2"), pageOf(1));
+    expect(storage.relationsSync()).toEqual([7, 8]);
+    storage.unlinkSync(7, 0);
+    storage.unlinkSync(8, 2);
+    expect(readdirSync(base)).toEqual([]);
   });
 
   test("removing a fork removes all of its segments, those behind a gap too", () => {
