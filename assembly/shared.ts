@@ -374,8 +374,8 @@ export function nextDirty(file: u32, first: u32): i32 {
 }
 
 /** Whether pages of a file are pinned: ST_OK, ST_BUSY, or ST_SELF by this backend. */
-export function pagesInUse(file: u32): i32 {
-  return Drop.inUse(file);
+export function pagesInUse(file: u32, firstBlock: u32): i32 {
+  return Drop.inUse(file, firstBlock);
 }
 
 export function dropPages(file: u32, firstBlock: u32, blocks: u32): i32 {

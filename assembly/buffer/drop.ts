@@ -54,12 +54,16 @@ export class Drop {
     return result;
   }
 
-  /** Whether pages of `file` are held: ST_OK, ST_BUSY by another backend, ST_SELF by this one. */
-  static inUse(file: u32): i32 {
+  /**
+   * Whether pages of `file` from `firstBlock` on are held: ST_OK, ST_BUSY by another backend,
+   * ST_SELF by this one.
+   */
+  static inUse(file: u32, firstBlock: u32): i32 {
     let result: i32 = ST_OK;
     for (let buffer = Region.get().buffers; buffer-- > 0; ) {
       const desc = BufferDesc.at(buffer);
-      if (desc.file != file || (desc.getState() & STATE_TAG_VALID) == 0) continue;
+      if (desc.file != file || desc.block < firstBlock) continue;
+      if ((desc.getState() & STATE_TAG_VALID) == 0) continue;
       if (Hold.count(Hold.get(buffer)) != 0) return ST_SELF;
       if (Hold.byOthers(buffer)) result = ST_BUSY;
     }

@@ -80,7 +80,7 @@ export interface SharedExports {
   checkpointBegin(buffer: number, mayWait: number): number;
   flushBegin(buffer: number, mayWait: number): number;
   nextDirty(file: number, first: number): number;
-  pagesInUse(file: number): number;
+  pagesInUse(file: number, firstBlock: number): number;
   dropPages(file: number, firstBlock: number, blocks: number): number;
 
   countIo(

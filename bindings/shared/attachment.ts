@@ -24,6 +24,8 @@ const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 const LOOK_AGAIN_MS = 1000;
 /** On a thread that must not sleep: length of a nap, and how long a call may take in all. */
 const NAP_MS = 10;
+/** What somebody else does is over soon: a guard, a claim. */
+const PAUSE_MS = 0.02;
 /** A browser's page may not be put to sleep at all: there a wait is looking again. */
 const napMs = canSleep() ? NAP_MS : 0;
 const BOUNDED_WAIT_MS = 5000;
@@ -80,6 +82,12 @@ export class Attachment {
     if (performance.now() > deadline) throw waitedTooLong(BOUNDED_WAIT_MS);
   }
 
+  /** Lets others run for a moment. @throws when the region is gone or time is up */
+  pause(deadline: number): void {
+    this.delay(PAUSE_MS);
+    if (performance.now() > deadline) throw waitedTooLong(BOUNDED_WAIT_MS);
+  }
+
   /** Lets time pass in this thread. Ends early with the region. */
   delay(milliseconds: number): void {
     if (canSleep()) {
@@ -97,6 +105,7 @@ export class Attachment {
     if (waitAsync === undefined) return this.rest(POLL_MS);
     const waiting = waitAsync(words, word / WORD_BYTES, value, LOOK_AGAIN_MS).value;
     if (typeof waiting !== "string") await keepingAlive(waiting, signal);
+    this.exports.sleep(0);
     this.mustRun();
   }
 
@@ -155,7 +164,7 @@ export class Attachment {
 
 /** A pending `waitAsync` alone would let a Node process end; a timer holds it until then. */
 async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Promise<void> {
-  const timer = setInterval(() => {}, 2 ** 30);
+  const timer = setInterval(() => {}, LOOK_AGAIN_MS);
   try {
     if (signal === undefined) await waiting;
     else await Promise.race([waiting, abortion(signal)]);

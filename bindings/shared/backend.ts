@@ -10,26 +10,29 @@
  */
 
 import {
-  BUFFER_MASK,
   LIFE_CLAIMED,
   LIFE_EXITING,
   LIFE_REFUSED,
   LIFE_STATE_MASK,
-  LOCK_CHECKPOINT,
   REGION_STATUS_OFFSET,
   ST_BUSY,
-  ST_OK,
   STATUS_RUNNING,
 } from "../../assembly/common/constants.ts";
-import { PallocError, TooManyConnectionsError } from "../abi/errors.ts";
+import { ClosedError, PallocError, TooManyConnectionsError } from "../abi/errors.ts";
 import { instantiate } from "../abi/load.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import { ProcessMemory, type ProcessMemoryOptions } from "../process/memory.ts";
 import type { StorageManager, StorageOpener } from "../storage/manager.ts";
 import { Attachment } from "./attachment.ts";
+import { BatchWriter } from "./batch-writer.ts";
 import { BufferPool } from "./buffers.ts";
+import { type CheckpointOptions, type CheckpointResult, Checkpoints } from "./checkpoint.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
+import { Journal } from "./journal.ts";
+import { PageIo } from "./page-io.ts";
 import { type Relation, RelationMap } from "./relation.ts";
+import { RelationPages } from "./relation-pages.ts";
+import { type Routine, run, runSync } from "./routine.ts";
 import { type ResolvedSettings, resolveSettings } from "./settings.ts";
 import { regionGone } from "./statuses.ts";
 import { openStorage, openStorageSync } from "./storage-opener.ts";
@@ -45,8 +48,6 @@ const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** How long the owner of the region may take to confirm an attach. */
 const ATTACH_TIMEOUT_MS = 10_000;
 const ATTACH_LOOK_MS = 100;
-/** How long pages of a dropped relation may be in somebody's use. */
-const DROP_TIMEOUT_MS = 10_000;
 
 /** How a backend attaches. */
 export interface BackendOptions {
@@ -54,17 +55,11 @@ export interface BackendOptions {
   readonly memory?: ProcessMemoryOptions;
   /** Opens the storage where a thread cannot load the module that the handle names. */
   readonly storage?: StorageOpener;
-}
-
-/** What a checkpoint did. */
-export interface CheckpointResult {
-  readonly buffersWritten: number;
-}
-
-/** How a checkpoint reports. */
-export interface CheckpointOptions {
-  /** Called after each buffer. @param done - buffers dealt with so far */
-  readonly onProgress?: (done: number, total: number) => void;
+  /**
+   * Gets warnings: pins that were leaked, pages that were zeroed. Default: Node's
+   * `process.emitWarning`.
+   */
+  readonly onWarning?: (message: string) => void;
 }
 
 /** Regions that this very thread owns: an attach to one of them needs no dialogue. @internal */
@@ -88,20 +83,53 @@ export class Backend {
   readonly #handle: SharedMemoryHandle;
   readonly #storage: StorageManager;
   readonly #relations: RelationMap;
+  readonly #pages: RelationPages;
+  readonly #checkpoints: Checkpoints;
   readonly #identity: ThreadIdentity;
+  readonly #warn: (message: string) => void;
   readonly #forgetExit: () => void;
   #detached = false;
 
   private constructor(parts: BackendParts) {
+    const { attachment, storage } = parts;
     this.#handle = parts.handle;
     this.#identity = parts.identity;
-    this.#attachment = parts.attachment;
-    this.#storage = parts.storage;
-    this.slot = parts.attachment.slot;
+    this.#attachment = attachment;
+    this.#storage = storage;
+    this.#warn = parts.warn;
+    this.slot = attachment.slot;
     this.settings = resolveSettings(parts.handle.settings);
     this.memory = parts.memory;
-    this.#relations = new RelationMap(this.#attachment, this.#storage);
-    this.buffers = new BufferPool(this.#attachment, this.#storage, this.#relations);
+    this.#relations = new RelationMap(attachment, storage);
+    const journal = new Journal(attachment, storage);
+    const buffers = this.settings.sharedBuffers;
+    const io = new PageIo({
+      attachment,
+      journal,
+      buffers,
+      timed: this.settings.trackIoTiming,
+      nameOf: (relation) => this.#relations.nameOf(relation),
+      warn: this.#warn,
+    });
+    const writer = new BatchWriter(attachment, io);
+    this.#pages = new RelationPages({
+      attachment,
+      storage,
+      journal,
+      io,
+      writer,
+      relations: this.#relations,
+      buffers,
+    });
+    this.#checkpoints = new Checkpoints({ attachment, storage, journal, writer });
+    this.buffers = new BufferPool({
+      attachment,
+      journal,
+      io,
+      pages: this.#pages,
+      runSync: (routine) => this.#runSync(routine),
+      run: (routine, signal) => this.#run(routine, signal),
+    });
     this.#forgetExit = atThreadExit(() => this.detach());
   }
 
@@ -129,7 +157,8 @@ export class Backend {
     try {
       admitSync(handle, attachment);
       const memory = ProcessMemory.createSync(options.memory);
-      return new Backend({ handle, identity, storage, attachment, memory });
+      const warn = options.onWarning ?? warnOnNode;
+      return new Backend({ handle, identity, storage, attachment, memory, warn });
     } catch (error) {
       throw abandoned(error, attachment, storage, identity);
     }
@@ -144,7 +173,8 @@ export class Backend {
     try {
       await admit(handle, attachment);
       const memory = await ProcessMemory.create(options.memory);
-      return new Backend({ handle, identity, storage, attachment, memory });
+      const warn = options.onWarning ?? warnOnNode;
+      return new Backend({ handle, identity, storage, attachment, memory, warn });
     } catch (error) {
       throw abandoned(error, attachment, storage, identity);
     }
@@ -153,55 +183,81 @@ export class Backend {
   // ── Relations ──────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Makes an empty relation. It is there after a crash, with as many blocks as the last checkpoint
-   * found. May wait for storage.
+   * Makes an empty relation. Seen by all backends at once, durable with the next checkpoint. May
+   * wait for storage.
    *
    * @param name - 1 to 63 bytes of UTF-8, any characters: names never become paths
    * @throws {@link RelationError} 42P07 if it exists
    */
   createRelationSync(name: string): Relation {
-    return this.#relations.create(name);
+    return this.#runSync(this.#relations.create(name));
+  }
+
+  /** As {@link createRelationSync}, without blocking the thread in a wait. */
+  createRelation(name: string): Promise<Relation> {
+    return this.#run(this.#relations.create(name));
   }
 
   /**
    * Opens a relation. May wait for storage. @throws {@link RelationError} 42P01 if there is none
    */
   openRelationSync(name: string): Relation {
+    this.#mustBeAttached();
     return this.#relations.open(name);
   }
 
   /** Names of all relations. May wait for storage. */
   relationNamesSync(): string[] {
+    this.#mustBeAttached();
     return this.#relations.names();
   }
 
   /**
-   * Gives a relation another name, durably and at one moment: a program that fills a relation under
-   * a working name, checkpoints and renames it, never leaves a half-filled one behind.
+   * Gives a relation another name, at one moment; durable with the next checkpoint, together with
+   * its pages: a program that fills a relation under a working name, renames it and then takes a
+   * checkpoint never leaves a half-filled one behind.
    */
   renameRelationSync(from: string, to: string): void {
-    this.#relations.rename(from, to);
+    this.#runSync(this.#relations.rename(from, to));
+  }
+
+  /** As {@link renameRelationSync}, without blocking the thread in a wait. */
+  renameRelation(from: string, to: string): Promise<void> {
+    return this.#run(this.#relations.rename(from, to));
   }
 
   /**
-   * Removes a relation with its pages and files. The caller sees to it that nobody uses it.
+   * Removes a relation with its pages; durable with the next checkpoint, which removes its files.
+   * Waits for a checkpoint that is under way. The caller sees to it that nobody uses the relation,
+   * and holds no content lock.
    *
    * @throws {@link PallocError} 55006 if pages of it are pinned; then nothing has changed
    */
   dropRelationSync(name: string): void {
-    const { exports } = this.#attachment;
-    const { id } = this.openRelationSync(name);
-    const deadline = performance.now() + DROP_TIMEOUT_MS;
-    const busy = (call: () => number): boolean => {
-      const status = call();
-      if (status === ST_OK) return false;
-      if (status !== ST_BUSY || performance.now() > deadline) throw beingUsed(name);
-      return true;
-    };
-    while (busy(() => exports.pagesInUse(id)));
-    const { number } = this.#relations.forget(name);
-    while (busy(() => exports.dropPages(id, 0)));
-    this.#storage.unlinkSync(number, 0);
+    this.#runSync(this.#pages.drop(name));
+  }
+
+  /** As {@link dropRelationSync}, without blocking the thread in a wait. */
+  dropRelation(name: string): Promise<void> {
+    return this.#run(this.#pages.drop(name));
+  }
+
+  /**
+   * Makes a relation shorter. What was in the blocks cut off is gone, but for the last checkpoint,
+   * which a crash still comes back to. Waits for a checkpoint that is under way; the caller sees to
+   * it that nobody uses those blocks, and holds no content lock.
+   *
+   * @param blocks - new length, 0 to the present one
+   * @throws {@link PallocError} 55006 if pages to be cut off are pinned; then nothing has changed
+   * @see PostgreSQL: src/backend/catalog/storage.c, RelationTruncate
+   */
+  truncateSync(relation: Relation, blocks: number): void {
+    this.#runSync(this.#pages.truncate(relation, blocks));
+  }
+
+  /** As {@link truncateSync}, without blocking the thread in a wait. */
+  truncate(relation: Relation, blocks: number): Promise<void> {
+    return this.#run(this.#pages.truncate(relation, blocks));
   }
 
   // ── Whole region ───────────────────────────────────────────────────────────────────────────────
@@ -216,39 +272,37 @@ export class Backend {
   }
 
   /**
-   * Writes every page that is dirty now, in file order, makes the files durable, and notes the
-   * length of each relation. Others go on meanwhile; one checkpoint runs at a time. This backend
-   * must hold no content lock. May wait for storage, long.
+   * Makes what is committed now durable, all pages and relations together: after a crash of any
+   * kind the next start finds exactly this, or a later checkpoint. Others go on meanwhile, and what
+   * they change is not part of it; one checkpoint runs at a time. This backend must hold no content
+   * lock. May wait for storage, long.
    *
-   * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync; xlog.c, CreateCheckPoint
+   * @throws {@link StorageError} 53100 if the disk is full: nothing is lost, and the next checkpoint
+   *   goes on from here. 58030 if a sync failed: the region ends with 57P02, and the next start
+   *   finds the last checkpoint before
+   * @see PostgreSQL: src/backend/access/transam/xlog.c, CreateCheckPoint
    */
   checkpointSync(options: CheckpointOptions = {}): CheckpointResult {
-    return this.#attachment.withNamedLock(LOCK_CHECKPOINT, () => {
-      const { exports } = this.#attachment;
-      const total = exports.checkpointCollect();
-      let buffersWritten = 0;
-      for (let index = 0; index < total; index += 1) {
-        if (this.#writeForCheckpoint(exports.checkpointBuffer(index))) buffersWritten += 1;
-        options.onProgress?.(index + 1, total);
-      }
-      for (const { number } of Object.values(this.#relations.read().relations)) {
-        this.#storage.flushSync(number, 0);
-      }
-      this.#relations.noteCheckpoint();
-      return { buffersWritten };
-    });
+    return this.#runSync(this.#checkpoints.run(options));
   }
 
-  #writeForCheckpoint(buffer: number): boolean {
-    const { exports } = this.#attachment;
-    const status = this.#attachment.untilDone(() => exports.checkpointBegin(buffer));
-    if (this.#attachment.check(status) === ST_OK) return false;
-    try {
-      this.buffers.writeOut(status & BUFFER_MASK);
-    } finally {
-      exports.unpin(buffer);
-    }
-    return true;
+  /** As {@link checkpointSync}; between two batches of pages the thread is free for other work. */
+  checkpoint(options: CheckpointOptions = {}, signal?: AbortSignal): Promise<CheckpointResult> {
+    return this.#run(this.#checkpoints.run(options), signal);
+  }
+
+  #runSync<Result>(routine: Routine<Result>): Result {
+    this.#mustBeAttached();
+    return runSync(this.#attachment, this.#storage, routine);
+  }
+
+  #run<Result>(routine: Routine<Result>, signal?: AbortSignal): Promise<Result> {
+    this.#mustBeAttached();
+    return run(this.#attachment, this.#storage, routine, signal);
+  }
+
+  #mustBeAttached(): void {
+    if (this.#detached) throw new ClosedError("the backend");
   }
 
   /**
@@ -264,8 +318,9 @@ export class Backend {
     try {
       this.memory.dispose();
     } finally {
-      this.buffers.close();
       leave(this.#attachment);
+      this.#attachment.close();
+      this.buffers.close();
       this.#storage.closeSync();
       this.#identity.release();
     }
@@ -283,13 +338,15 @@ interface BackendParts {
   readonly storage: StorageManager;
   readonly attachment: Attachment;
   readonly memory: ProcessMemory;
+  readonly warn: (message: string) => void;
 }
 
-function beingUsed(name: string): PallocError {
-  return new PallocError("55006", `relation "${name}" is being used`, {
-    detail: "Pages of it are pinned.",
-    hint: "Release every pin on a relation before dropping it.",
-  });
+/** Where a warning goes if nobody asked for it. */
+function warnOnNode(message: string): void {
+  const { process } = globalThis as unknown as {
+    readonly process?: { emitWarning?(message: string, type: string): void };
+  };
+  process?.emitWarning?.(message, "PallocWarning");
 }
 
 // ── Attaching ────────────────────────────────────────────────────────────────────────────────────

@@ -118,10 +118,14 @@ function mixed(words: readonly number[], digest: number): number {
 }
 
 function damagedJournal(name: string, reason: string): DataCorruptedError {
-  return new DataCorruptedError(`journal "${name}" is damaged: ${reason}`, { relation: name }, {
-    detail: "Without it the pages written since the last checkpoint cannot be put back.",
-    hint: "Restore the data directory from a copy, or begin a new one.",
-  });
+  return new DataCorruptedError(
+    `journal "${name}" is damaged: ${reason}`,
+    { relation: name },
+    {
+      detail: "Without it the pages written since the last checkpoint cannot be put back.",
+      hint: "Restore the data directory from a copy, or begin a new one.",
+    },
+  );
 }
 
 if (RECORD_BYTES !== RECORD_HEADER_BYTES + BLOCK_BYTES) throw new Error("a record is one image");

@@ -51,6 +51,8 @@ import {
 import type { Routine } from "./routine.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
+/** Images of blocks that are cut off, read and written at once. */
+const IMAGES_AT_ONCE = 64;
 
 /** A page that its backend is about to write in place. */
 export interface PageWrite {
@@ -128,10 +130,39 @@ export class Journal {
     yield* this.#attachment.withNamedLock(LOCK_JOURNAL, keep.bind(this));
   }
 
+  /** Puts blocks that are about to be cut off into the last committed journal, synced. */
+  *keepBlocks(relation: number, first: number, end: number): Routine<void> {
+    if (!this.isOn) return;
+    const keep = function* (this: Journal): Routine<number> {
+      const { committed } = this;
+      const last = Math.min(end, this.#header(committed).lengthOf(relation));
+      for (let block = first; block < last; block += IMAGES_AT_ONCE) {
+        const count = Math.min(IMAGES_AT_ONCE, last - block);
+        const images = Array.from({ length: count }, (_, n): Image => {
+          const bytes = new Uint8Array(BLOCK_BYTES);
+          return { buffer: -1, relation, fork: 0, block: block + n, missing: 0, bytes };
+        });
+        yield* this.#readOld(images);
+        yield* this.#write(committed, images);
+      }
+      return committed;
+    };
+    yield* this.sync(yield* this.#attachment.withNamedLock(LOCK_JOURNAL, keep.bind(this)));
+  }
+
   /** Makes what was appended to an active journal so far durable; does nothing if it is. */
   *sync(journal: number): Routine<void> {
     const records = this.#word(recordsAt(journal));
     if (this.#word(syncedAt(journal)) >= records) return;
+    yield* this.#sync(journal, records);
+  }
+
+  /** Makes a journal durable, its header included, before its checkpoint is committed. */
+  *syncWhole(journal: number): Routine<void> {
+    yield* this.#sync(journal, this.#word(recordsAt(journal)));
+  }
+
+  *#sync(journal: number, records: number): Routine<void> {
     try {
       yield { op: "syncJournal", journal };
     } catch (error) {
@@ -143,7 +174,7 @@ export class Journal {
     yield* this.#attachment.withNamedLock(LOCK_JOURNAL, () => this.#noteSynced(journal, records));
   }
 
-  /** Begins the journal of the next checkpoint. The words of its parity are free by now. */
+  /** Begins to count for the next checkpoint's journal: the words of its parity are free now. */
   begin(journal: number): void {
     this.#store(recordsAt(journal), 0);
     this.#store(syncedAt(journal), 0);

@@ -34,7 +34,6 @@ import {
   PAGE_GOOD,
   ST_BUSY,
   ST_MISS,
-
   ST_SELF,
 } from "../../assembly/common/constants.ts";
 import { DataCorruptedError } from "../abi/errors.ts";
@@ -269,7 +268,11 @@ export class PageIo {
       for (const buffer of companions) exports.dropGuard(buffer);
     }
     const claimed = exports.claim(candidate, context);
-    return claimed === ST_BUSY ? ST_MISS : claimed === ST_MISS ? claimed : this.#attachment.check(claimed);
+    return claimed === ST_BUSY
+      ? ST_MISS
+      : claimed === ST_MISS
+        ? claimed
+        : this.#attachment.check(claimed);
   }
 
   /** Dirty pages that will be evicted soon as well. */

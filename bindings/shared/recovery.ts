@@ -122,8 +122,12 @@ function cutBack(storage: StorageManager, number: number, blocks: number): void 
 
 function damaged(name: string, number: number, blocks: number, has: string): DataCorruptedError {
   const message = `relation "${name}" ${has}, but had ${blocks} at the last checkpoint`;
-  return new DataCorruptedError(message, { relation: name }, {
-    detail: `File "base/${number}" should have at least ${blocks * BLOCK_BYTES} bytes in all.`,
-    hint: "Restore the data directory from a copy, or begin a new one.",
-  });
+  return new DataCorruptedError(
+    message,
+    { relation: name },
+    {
+      detail: `File "base/${number}" should have at least ${blocks * BLOCK_BYTES} bytes in all.`,
+      hint: "Restore the data directory from a copy, or begin a new one.",
+    },
+  );
 }

@@ -1,17 +1,25 @@
 /**
- * Relations by name: made, opened, renamed and dropped through the control document. Names are kept
- * there and nowhere else; storage and pool know a relation by its number.
+ * Relations by name: made, opened, renamed and dropped through the relations document (control.ts).
+ * Names are kept there and nowhere else; storage and pool know a relation by its number.
  *
- * Each change reads the document, changes it and replaces it, all under the control lock; the
- * replacement is the commit. Files that no relation names are removed at the next start.
+ * Each change reads the document, changes it and replaces it, all under the control lock. It is seen
+ * by all at once, and durable with the next checkpoint, together with the pages. Files that no
+ * relation names are removed after a checkpoint, or at the next start.
  */
 
-import { BLOCK_BYTES, FORK_BITS, LOCK_CONTROL } from "../../assembly/common/constants.ts";
+import { FORK_BITS, LOCK_CONTROL } from "../../assembly/common/constants.ts";
 import { DataCorruptedError, RelationError } from "../abi/errors.ts";
 import type { ForkId } from "../abi/pointers.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
-import { type Control, findRelation, readControl, withRelation, writeControl } from "./control.ts";
+import {
+  type Control,
+  findRelation,
+  readRelations,
+  withRelation,
+  writeRelations,
+} from "./control.ts";
+import type { Routine } from "./routine.ts";
 
 /** Longest name of a relation in bytes of UTF-8. PostgreSQL: NAMEDATALEN - 1 */
 const MAX_NAME_BYTES = 63;
@@ -63,12 +71,12 @@ export class RelationMap {
     return this.#opened(name, entry.number);
   }
 
-  create(name: string): Relation {
+  *create(name: string): Routine<Relation> {
     checkName(name);
-    return this.#change((control) => {
+    return yield* this.#change((control) => {
       if (findRelation(control, name) !== undefined) throw alreadyExists(name);
       const number = control.nextRelation;
-      // Files of that number are those of a creation that never came to its commit.
+      // Files of that number are those of a creation that never came to its end.
       this.#storage.unlinkSync(number, 0);
       this.#storage.createSync(number, 0);
       const next = { ...control, nextRelation: number + 1 };
@@ -77,9 +85,9 @@ export class RelationMap {
     });
   }
 
-  rename(from: string, to: string): void {
+  *rename(from: string, to: string): Routine<void> {
     checkName(to);
-    this.#change((control) => {
+    yield* this.#change((control) => {
       const entry = findRelation(control, from);
       if (entry === undefined) throw doesNotExist(from);
       if (findRelation(control, to) !== undefined) throw alreadyExists(to);
@@ -89,25 +97,14 @@ export class RelationMap {
   }
 
   /**
-   * Takes the name away; returns the relation, whose pages and files are the caller's to remove.
+   * Takes the name away; returns the relation, whose pages are the caller's to forget. Its files
+   * stay until a checkpoint no longer knows it.
    */
-  forget(name: string): Relation {
-    return this.#change((control) => {
+  *forget(name: string): Routine<Relation> {
+    return yield* this.#change((control) => {
       const entry = findRelation(control, name);
       if (entry === undefined) throw doesNotExist(name);
       return [withRelation(control, name, undefined), this.#opened(name, entry.number)];
-    });
-  }
-
-  /** Counts a checkpoint and notes how long each relation is. All its pages are durable by now. */
-  noteCheckpoint(): void {
-    this.#change((control) => {
-      let next: Control = { ...control, checkpoint: control.checkpoint + 1 };
-      for (const [name, { number }] of Object.entries(control.relations)) {
-        const blocks = this.#storage.blocksSync(number, 0);
-        next = withRelation(next, name, { number, blocks });
-      }
-      return [next, undefined];
     });
   }
 
@@ -117,9 +114,11 @@ export class RelationMap {
   }
 
   read(): Control {
-    const control = readControl(this.#storage);
+    const control = readRelations(this.#storage);
     if (control !== undefined) return control;
-    throw new DataCorruptedError("the control document is gone", { relation: "palloc.control" });
+    throw new DataCorruptedError("the relations document is gone", {
+      relation: "palloc.relations",
+    });
   }
 
   #opened(name: string, number: number): Relation {
@@ -127,40 +126,15 @@ export class RelationMap {
     return new Relation(name, number, this.#storage);
   }
 
-  #change<Result>(work: (control: Control) => [Control, Result]): Result {
-    return this.#attachment.withNamedLock(LOCK_CONTROL, () => {
+  *#change<Result>(work: (control: Control) => [Control, Result]): Routine<Result> {
+    yield* this.#attachment.lockNamed(LOCK_CONTROL);
+    try {
       const [control, result] = work(this.read());
-      writeControl(this.#storage, control);
+      writeRelations(this.#storage, control);
       return result;
-    });
-  }
-}
-
-/**
- * Compares storage with its control document before anybody reads a page: relations that are
- * shorter than at the last checkpoint are damage, files without a relation are left-overs.
- *
- * @throws {@link DataCorruptedError} XX001, naming the relation and both lengths
- */
-export function checkRelations(storage: StorageManager, control: Control): void {
-  const known = new Set<number>();
-  for (const [name, { number, blocks }] of Object.entries(control.relations)) {
-    known.add(number);
-    const found = storage.existsSync(number, 0) ? storage.blocksSync(number, 0) : undefined;
-    if (found !== undefined && found >= blocks) continue;
-    const has = found === undefined ? "has no file" : `has ${found} blocks`;
-    const message = `relation "${name}" ${has}, but had ${blocks} at the last checkpoint`;
-    throw new DataCorruptedError(
-      message,
-      { relation: name },
-      {
-        detail: `File "base/${number}" should have at least ${blocks * BLOCK_BYTES} bytes in all.`,
-        hint: "Restore the data directory from a copy, or begin a new one.",
-      },
-    );
-  }
-  for (const number of storage.relationsSync()) {
-    if (!known.has(number)) storage.unlinkSync(number, 0);
+    } finally {
+      this.#attachment.exports.unlockNamed(LOCK_CONTROL);
+    }
   }
 }
 

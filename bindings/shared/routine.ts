@@ -107,7 +107,8 @@ function performSync(
   step: Step,
   deadline: number,
 ): void {
-  if (step.op === "sleep" || step.op === "pause") attachment.sleep(deadline);
+  if (step.op === "sleep") attachment.sleep(deadline);
+  else if (step.op === "pause") attachment.pause(deadline);
   else if (step.op === "delay") attachment.delay(step.milliseconds);
   else if (step.op === "self") attachment.check(ST_SELF);
   else transfer(storage, step);

@@ -1,0 +1,243 @@
+/**
+ * Checkpoints: what was dirty at one moment is written, made durable, and becomes what every later
+ * start finds. One runs at a time; others go on writing.
+ *
+ *   cut      control lock and extension locks: relations and their lengths go into the header of
+ *            journal c + 1, then the interval advances by one store
+ *   write    frames dirty from before the cut, sorted, in batches, behind their images in journal c;
+ *            spread over time if wanted
+ *   sync     every file, then journal c + 1: it may hold pages that were changed again before they
+ *            were written
+ *   commit   the control document is replaced
+ *   after    the region learns of it · journal c goes · files of relations dropped before the cut go
+ *
+ * A checkpoint that fails, or whose backend dies, between cut and commit leaves the interval one
+ * ahead. The next one completes it from the header of journal c + 1, then begins its own.
+ *
+ * PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync; postmaster/checkpointer.c,
+ * CheckpointWriteDelay; access/transam/xlog.c, CreateCheckPoint
+ */
+
+import {
+  COUNTER_FSYNC_TIME,
+  COUNTER_FSYNCS,
+  EXTENSION_LOCKS,
+  FIRST_TEMP_RELATION,
+  IO_CONTEXT_NORMAL,
+  LOCK_CHECKPOINT,
+  LOCK_CONTROL,
+  LOCK_EXTENSION,
+  LOCK_JOURNAL,
+  STATISTIC_BUFFERS_WRITTEN,
+  STATISTIC_NUM_DONE,
+  STATISTIC_NUM_REQUESTED,
+  STATISTIC_NUM_TIMED,
+  STATISTIC_SYNC_TIME,
+  STATISTIC_WRITE_TIME,
+} from "../../assembly/common/constants.ts";
+import { PallocError } from "../abi/errors.ts";
+import type { StorageManager } from "../storage/manager.ts";
+import type { Attachment } from "./attachment.ts";
+import type { BatchWriter } from "./batch-writer.ts";
+import { type Control, readControl, readRelations, writeControl } from "./control.ts";
+import type { Journal } from "./journal.ts";
+import { beginJournal } from "./recovery.ts";
+import { PAUSE, type Routine } from "./routine.ts";
+
+/** Longest rest between two batches of a spread checkpoint. */
+const REST_MS = 100;
+const MILLISECONDS = 1000;
+const DISK_FULL = "53100";
+
+/** What a checkpoint did. */
+export interface CheckpointResult {
+  /** Number of the checkpoint that is committed now. */
+  readonly checkpoint: number;
+  readonly buffersWritten: number;
+  /** Files made durable. */
+  readonly filesSynced: number;
+  /** Time of the writes, rests included, and of making files durable. */
+  readonly writeMilliseconds: number;
+  readonly syncMilliseconds: number;
+}
+
+/** How a checkpoint goes about it. */
+export interface CheckpointOptions {
+  /** Called after each batch. @param done - buffers dealt with so far */
+  readonly onProgress?: (done: number, total: number) => void;
+  /**
+   * Spreads the writes over this many seconds, so that others get at the disk in between. Default
+   * 0: as fast as it goes.
+   */
+  readonly spreadSeconds?: number;
+}
+
+interface Parts {
+  readonly attachment: Attachment;
+  readonly storage: StorageManager;
+  readonly journal: Journal;
+  readonly writer: BatchWriter;
+}
+
+/** Checkpoints of one backend. @internal */
+export class Checkpoints {
+  readonly #attachment: Attachment;
+  readonly #storage: StorageManager;
+  readonly #journal: Journal;
+  readonly #writer: BatchWriter;
+
+  constructor({ attachment, storage, journal, writer }: Parts) {
+    this.#attachment = attachment;
+    this.#storage = storage;
+    this.#journal = journal;
+    this.#writer = writer;
+  }
+
+  /** Runs one. @param timed - whether time asked for it, and not a user */
+  *run(options: CheckpointOptions = {}, timed = false): Routine<CheckpointResult> {
+    const { exports } = this.#attachment;
+    exports.countShared(timed ? STATISTIC_NUM_TIMED : STATISTIC_NUM_REQUESTED, 1);
+    const work = function* (this: Checkpoints): Routine<CheckpointResult> {
+      const { interval, committed } = this.#journal;
+      if (interval > committed) yield* this.#complete(this.#journal.cutOf(interval), {});
+      return yield* this.#complete(yield* this.#cut(), options);
+    };
+    const result = yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, work.bind(this));
+    this.#attachment.exports.countShared(STATISTIC_NUM_DONE, 1);
+    return result;
+  }
+
+  // ── Cut ────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Nobody makes, drops, renames or extends a relation at this moment; pages change freely. */
+  *#cut(): Routine<Control> {
+    const attachment = this.#attachment;
+    const held: number[] = [];
+    try {
+      const extensions = Array.from({ length: EXTENSION_LOCKS }, (_, n) => LOCK_EXTENSION + n);
+      for (const lock of [LOCK_CONTROL, ...extensions, LOCK_JOURNAL]) {
+        yield* attachment.lockNamed(lock);
+        held.push(lock);
+      }
+      const control = this.#measured(this.#journal.interval + 1);
+      beginJournal(this.#storage, control);
+      this.#journal.begin(control.checkpoint);
+      yield PAUSE;
+      attachment.exports.cut(control.checkpoint);
+      return control;
+    } finally {
+      for (const lock of held.reverse()) attachment.exports.unlockNamed(lock);
+    }
+  }
+
+  /** The relations there are, with their lengths. */
+  #measured(checkpoint: number): Control {
+    const control = readRelations(this.#storage);
+    if (control === undefined) throw new Error("the relations document is gone");
+    const relations = Object.entries(control.relations).map(([name, { number }]) => {
+      return [name, { number, blocks: this.#storage.blocksSync(number, 0) }] as const;
+    });
+    return { ...control, checkpoint, relations: Object.fromEntries(relations) };
+  }
+
+  // ── From cut to commit ─────────────────────────────────────────────────────────────────────────
+
+  *#complete(control: Control, options: CheckpointOptions): Routine<CheckpointResult> {
+    const { exports } = this.#attachment;
+    const started = performance.now();
+    const buffersWritten = yield* this.#write(options);
+    const written = performance.now();
+    const filesSynced = this.#syncFiles(control);
+    yield* this.#journal.syncWhole(control.checkpoint);
+    yield PAUSE;
+    this.#commit(control);
+    const ended = performance.now();
+    exports.countSharedTime(STATISTIC_WRITE_TIME, written - started);
+    exports.countSharedTime(STATISTIC_SYNC_TIME, ended - written);
+    yield* this.#attachment.withNamedLock(LOCK_JOURNAL, () => this.#endJournal(control.checkpoint));
+    yield* this.#attachment.withNamedLock(LOCK_CONTROL, () => this.#removeDropped(control));
+    return {
+      checkpoint: control.checkpoint,
+      buffersWritten,
+      filesSynced,
+      writeMilliseconds: written - started,
+      syncMilliseconds: ended - written,
+    };
+  }
+
+  *#write({ onProgress, spreadSeconds = 0 }: CheckpointOptions): Routine<number> {
+    const { exports } = this.#attachment;
+    const total = exports.checkpointCollect();
+    const started = performance.now();
+    const list = {
+      total,
+      bufferAt: exports.checkpointBuffer,
+      begin: exports.checkpointBegin,
+      context: IO_CONTEXT_NORMAL,
+    };
+    const written = yield* this.#writer.write(list, function* (place): Routine<void> {
+      onProgress?.(place, total);
+      const due = started + (place / total) * spreadSeconds * MILLISECONDS;
+      while (performance.now() < due) {
+        yield { op: "delay", milliseconds: Math.min(REST_MS, due - performance.now()) };
+      }
+      yield PAUSE;
+    });
+    exports.countShared(STATISTIC_BUFFERS_WRITTEN, written);
+    return written;
+  }
+
+  #syncFiles(control: Control): number {
+    const { exports } = this.#attachment;
+    const started = performance.now();
+    let files = 0;
+    try {
+      for (const { number } of Object.values(control.relations)) {
+        this.#storage.flushSync(number, 0);
+        files += 1;
+      }
+    } catch (error) {
+      this.#journal.poison();
+      throw error;
+    }
+    exports.countIo(IO_CONTEXT_NORMAL, COUNTER_FSYNCS, files, COUNTER_FSYNCS, 0);
+    exports.countTime(IO_CONTEXT_NORMAL, COUNTER_FSYNC_TIME, performance.now() - started);
+    return files;
+  }
+
+  /**
+   * A failure may leave open which document a start would find, and then nobody may go on. A disk
+   * that was full before the document was replaced has changed nothing.
+   */
+  #commit(control: Control): void {
+    try {
+      writeControl(this.#storage, control);
+    } catch (error) {
+      const full = error instanceof PallocError && error.code === DISK_FULL;
+      if (!full || readControl(this.#storage)?.checkpoint === control.checkpoint) {
+        this.#journal.poison();
+      }
+      throw error;
+    }
+  }
+
+  // biome-ignore lint/correctness/useYield: run as a routine under a lock, it waits for nothing
+  *#endJournal(checkpoint: number): Routine<void> {
+    const { exports } = this.#attachment;
+    exports.commitCheckpoint(checkpoint);
+    for (const journal of this.#storage.journalsSync()) {
+      if (journal < checkpoint) this.#storage.removeJournalSync(journal);
+    }
+  }
+
+  /** Files that neither the commit nor the present knows: their relations were dropped before. */
+  // biome-ignore lint/correctness/useYield: run as a routine under a lock, it waits for nothing
+  *#removeDropped(committed: Control): Routine<void> {
+    const now = readRelations(this.#storage);
+    const documents = [committed.relations, now?.relations ?? {}];
+    const known = new Set(documents.flatMap(Object.values).map(({ number }) => number));
+    for (const number of this.#storage.relationsSync()) {
+      if (!known.has(number) && number < FIRST_TEMP_RELATION) this.#storage.unlinkSync(number, 0);
+    }
+  }
+}
