@@ -21,7 +21,7 @@ import {
   ST_OK,
   STATUS_RUNNING,
 } from "../../assembly/common/constants.ts";
-import { PallocError, TooManyConnectionsError } from "../abi/errors.ts";
+import { ClosedError, PallocError, TooManyConnectionsError } from "../abi/errors.ts";
 import { instantiate } from "../abi/load.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import { ProcessMemory, type ProcessMemoryOptions } from "../process/memory.ts";
@@ -40,6 +40,7 @@ import {
   nodeIdentity,
   type ThreadIdentity,
 } from "./threads.ts";
+import { SharedViews } from "./views.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** How long the owner of the region may take to confirm an attach. */
@@ -82,6 +83,8 @@ export class Backend {
   readonly settings: ResolvedSettings;
   /** The shared page cache. */
   readonly buffers: BufferPool;
+  /** Buffers, I/O, checkpoints of the whole region as the rows of PostgreSQL's views. */
+  readonly views: SharedViews;
   /** Place in the region, 1 to max_connections. */
   readonly slot: number;
   readonly #attachment: Attachment;
@@ -102,6 +105,11 @@ export class Backend {
     this.memory = parts.memory;
     this.#relations = new RelationMap(this.#attachment, this.#storage);
     this.buffers = new BufferPool(this.#attachment, this.#storage, this.#relations);
+    const { exports } = parts.attachment;
+    const mustBeOpen = (): void => {
+      if (this.#detached) throw new ClosedError("the backend");
+    };
+    this.views = new SharedViews({ handle: parts.handle, exports, mustBeOpen });
     this.#forgetExit = atThreadExit(() => this.detach());
   }
 
