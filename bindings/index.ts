@@ -112,6 +112,14 @@ export type {
   UsageCountRow,
 } from "./shared/statistics.ts";
 export type { WatchableWorker } from "./shared/threads.ts";
+export type {
+  BgwriterRow,
+  BuffercacheRow,
+  BuffercacheSummaryRow,
+  CheckpointerRow,
+  IoRow,
+  SharedViews,
+} from "./shared/views.ts";
 export {
   type Fork,
   type StorageCapabilities,

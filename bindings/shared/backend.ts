@@ -28,6 +28,7 @@ import { BatchWriter } from "./batch-writer.ts";
 import { BufferPool } from "./buffers.ts";
 import { type CheckpointOptions, type CheckpointResult, Checkpoints } from "./checkpoint.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
+import { IoCounts } from "./io-counts.ts";
 import { Journal } from "./journal.ts";
 import { PageIo } from "./page-io.ts";
 import { type Relation, RelationMap } from "./relation.ts";
@@ -43,6 +44,7 @@ import {
   nodeIdentity,
   type ThreadIdentity,
 } from "./threads.ts";
+import { SharedViews } from "./views.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** How long the owner of the region may take to confirm an attach. */
@@ -77,6 +79,8 @@ export class Backend {
   readonly settings: ResolvedSettings;
   /** The shared page cache. */
   readonly buffers: BufferPool;
+  /** Buffers, I/O, checkpoints of the whole region as the rows of PostgreSQL's views. */
+  readonly views: SharedViews;
   /** Place in the region, 1 to max_connections. */
   readonly slot: number;
   readonly #attachment: Attachment;
@@ -103,11 +107,12 @@ export class Backend {
     this.#relations = new RelationMap(attachment, storage);
     const journal = new Journal(attachment, storage);
     const buffers = this.settings.sharedBuffers;
+    const counts = new IoCounts(attachment.exports, this.settings.values.track_io_timing);
     const io = new PageIo({
       attachment,
       journal,
       buffers,
-      timed: this.settings.trackIoTiming,
+      counts,
       nameOf: (relation) => this.#relations.nameOf(relation),
       warn: this.#warn,
     });
@@ -117,11 +122,12 @@ export class Backend {
       storage,
       journal,
       io,
+      counts,
       writer,
       relations: this.#relations,
       buffers,
     });
-    this.#checkpoints = new Checkpoints({ attachment, storage, journal, writer });
+    this.#checkpoints = new Checkpoints({ attachment, storage, journal, writer, counts });
     this.buffers = new BufferPool({
       attachment,
       journal,
@@ -130,6 +136,8 @@ export class Backend {
       runSync: (routine) => this.#runSync(routine),
       run: (routine, signal) => this.#run(routine, signal),
     });
+    const mustBeOpen = (): void => this.#mustBeAttached();
+    this.views = new SharedViews({ handle: parts.handle, exports: attachment.exports, mustBeOpen });
     this.#forgetExit = atThreadExit(() => this.detach());
   }
 

@@ -9,9 +9,7 @@
  */
 
 import {
-  BACKEND_KINDS,
   CACHE_LINE_BYTES,
-  COUNTERS_BYTES,
   INDEX_NAME_BYTES,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
@@ -20,11 +18,11 @@ import {
   LIFE_STATE_BITS,
   LIFE_STATE_MASK,
   MAX_SEGMENTS,
-  PART_DEPARTED,
-  PART_HOLDS,
+  PART_STATISTICS,
   PARTS,
   REGION_REQUESTS_OFFSET,
   ST_BUSY,
+  STATISTIC_RESET,
   STATUS_SHUTDOWN,
   WASM_PAGE_BYTES,
 } from "../../assembly/common/constants.ts";
@@ -47,6 +45,8 @@ import {
   type BackendRow,
   type BufferStatistics,
   backendRows,
+  countersOf,
+  partOf,
   type ShmemAllocationRow,
   shmemAllocations,
   sumCounters,
@@ -55,6 +55,7 @@ import {
   writeName,
 } from "./statistics.ts";
 import { type ThreadWatch, type WatchableWorker, watchThreads } from "./threads.ts";
+import { SharedViews } from "./views.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 const MAX_PAGES = 65535;
@@ -105,6 +106,8 @@ export class SharedMemory {
   readonly settings: ResolvedSettings;
   /** Post this to the threads that shall attach. */
   readonly handle: SharedMemoryHandle;
+  /** Buffers, I/O, checkpoints as the rows of PostgreSQL's views. */
+  readonly views: SharedViews;
   readonly #exports: SharedExports;
   readonly #buffer: SharedArrayBuffer;
   readonly #storage: StorageManager;
@@ -118,6 +121,8 @@ export class SharedMemory {
     this.#exports = parts.exports;
     this.#buffer = parts.handle.memory.buffer;
     this.#storage = parts.storage;
+    const { handle, exports } = parts;
+    this.views = new SharedViews({ handle, exports, mustBeOpen: () => this.#mustBeOpen() });
     this.#watch = watchThreads(this.handle.region, (token) => this.#threadEnded(token));
     ownedRegions.set(this.handle.region, { admitSync: (slot) => this.#admit(slot, true) });
     void this.#listen();
@@ -184,7 +189,8 @@ export class SharedMemory {
   /** What all backends have done with the pool so far. */
   statistics(): BufferStatistics {
     this.#mustBeOpen();
-    return sumCounters(this.#buffer, [...this.#departed(), ...this.#columns()]);
+    const { departed, columns } = countersOf(this.handle);
+    return sumCounters(this.#buffer, [...departed, ...columns]);
   }
 
   /** Rows of `pg_buffercache_usage_counts()`. Cost grows with the number of buffers. */
@@ -278,23 +284,6 @@ export class SharedMemory {
     return this.settings.maxConnections + 1;
   }
 
-  #address(part: number): number {
-    return this.allocations()[part]?.off ?? 0;
-  }
-
-  /** Addresses of the counters of backends that are gone, one a kind. */
-  #departed(): number[] {
-    const first = this.#address(PART_DEPARTED);
-    return Array.from({ length: BACKEND_KINDS }, (_, kind) => first + kind * COUNTERS_BYTES);
-  }
-
-  /** Addresses of the counters of the slots. */
-  #columns(): number[] {
-    const { off = 0, size = 0 } = this.allocations()[PART_HOLDS] ?? {};
-    const columnBytes = size / this.#slots();
-    return Array.from({ length: this.#slots() }, (_, slot) => off + slot * columnBytes);
-  }
-
   #mustBeOpen(): void {
     if (this.#closed) throw new ClosedError("the shared memory");
   }
@@ -330,6 +319,8 @@ function carve(
   PART_NAMES.forEach((name, part) => {
     writeName(memory.buffer, part, name);
   });
+  const statistics = partOf(memory.buffer, PART_STATISTICS).off;
+  new DataView(memory.buffer).setFloat64(statistics + STATISTIC_RESET, Date.now(), true);
   const places = segments.map(([name, size], index): [string, SegmentPlace] => {
     const offset = exports.addSegment(size) >>> 0;
     writeName(memory.buffer, PARTS + index, name);

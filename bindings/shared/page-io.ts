@@ -19,12 +19,6 @@
 import {
   BLOCK_BYTES,
   BUFFER_MASK,
-  COUNTER_READ_BYTES,
-  COUNTER_READ_TIME,
-  COUNTER_READS,
-  COUNTER_WRITE_BYTES,
-  COUNTER_WRITE_TIME,
-  COUNTER_WRITES,
   FORK_BITS,
   IN_PROGRESS,
   NEED_READ,
@@ -39,8 +33,9 @@ import {
 import { DataCorruptedError } from "../abi/errors.ts";
 import type { Fork } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
+import type { IoCounts } from "./io-counts.ts";
 import { type Journal, type PageWrite, runsOf } from "./journal.ts";
-import { type ReadStep, type Routine, SELF, SLEEP } from "./routine.ts";
+import { type Routine, SELF, SLEEP } from "./routine.ts";
 import type { Strategy } from "./strategy.ts";
 
 const FORK_MASK = (1 << FORK_BITS) - 1;
@@ -58,8 +53,7 @@ export interface PageIoParts {
   readonly attachment: Attachment;
   readonly journal: Journal;
   readonly buffers: number;
-  /** Whether reads and writes are timed. */
-  readonly timed: boolean;
+  readonly counts: IoCounts;
   nameOf(relation: number): string;
   warn(message: string): void;
 }
@@ -187,9 +181,9 @@ export class PageIo {
     let done = 0;
     try {
       const pages = buffers.map((buffer) => this.bytes(buffer));
-      yield* this.#timedRead({ op: "read", relation, fork, block, pages }, context);
-      const bytes = buffers.length * BLOCK_BYTES;
-      exports.countIo(context, COUNTER_READS, 1, COUNTER_READ_BYTES, bytes);
+      const began = this.#parts.counts.begin();
+      yield { op: "read", relation, fork, block, pages };
+      this.#parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
       for (const buffer of buffers) {
         this.#endRead(buffer, relation, block + done, bad);
         done += 1;
@@ -197,14 +191,6 @@ export class PageIo {
     } finally {
       for (const buffer of buffers.slice(done)) exports.finishRead(buffer, 0);
     }
-  }
-
-  *#timedRead(step: ReadStep, context: number): Routine<void> {
-    const started = this.#parts.timed ? performance.now() : 0;
-    yield step;
-    if (started === 0) return;
-    const took = performance.now() - started;
-    this.#attachment.exports.countTime(context, COUNTER_READ_TIME, took);
   }
 
   #endRead(buffer: number, relation: number, block: number, bad: BadPage): void {
@@ -317,20 +303,15 @@ export class PageIo {
   *#writeRun(run: readonly PageWrite[], context: number): Routine<void> {
     const [first] = run;
     if (first === undefined) return;
-    const { exports } = this.#attachment;
     const { relation, fork, block } = first;
-    const started = this.#parts.timed ? performance.now() : 0;
+    const began = this.#parts.counts.begin();
     const pages = run.map((page) => this.#sealedCopy(page));
     try {
       yield { op: "write", relation, fork, block, pages };
     } finally {
       this.#copies.push(...pages);
     }
-    const bytes = run.length * BLOCK_BYTES;
-    exports.countIo(context, COUNTER_WRITES, 1, COUNTER_WRITE_BYTES, bytes);
-    if (started !== 0) {
-      exports.countTime(context, COUNTER_WRITE_TIME, performance.now() - started);
-    }
+    this.#parts.counts.write(context, run.length * BLOCK_BYTES, began);
   }
 
   #sealedCopy({ buffer, block }: PageWrite): Uint8Array {

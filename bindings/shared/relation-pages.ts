@@ -12,8 +12,6 @@
 import {
   BLOCK_BYTES,
   BUFFER_MASK,
-  COUNTER_EXTEND_BYTES,
-  COUNTER_EXTENDS,
   EXTENSION_LOCKS,
   IO_CONTEXT_NORMAL,
   LOCK_CHECKPOINT,
@@ -29,6 +27,7 @@ import { PallocError } from "../abi/errors.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import type { BatchWriter } from "./batch-writer.ts";
+import type { IoCounts } from "./io-counts.ts";
 import type { Journal } from "./journal.ts";
 import type { PageIo } from "./page-io.ts";
 import type { Relation, RelationMap } from "./relation.ts";
@@ -56,6 +55,7 @@ export interface RelationPagesParts {
   readonly storage: StorageManager;
   readonly journal: Journal;
   readonly io: PageIo;
+  readonly counts: IoCounts;
   readonly writer: BatchWriter;
   readonly relations: RelationMap;
   readonly buffers: number;
@@ -73,15 +73,15 @@ export class RelationPages {
 
   /** Makes a relation longer; returns the first new block. */
   *extend(relation: Relation, blocks: number, context: number): Routine<number> {
-    const { attachment, storage } = this.#parts;
+    const { attachment, storage, counts } = this.#parts;
     const lock = extensionLock(relation.number);
     yield* attachment.lockNamed(lock);
     try {
       const first = storage.blocksSync(relation.number, 0);
       if (first + blocks > MAX_BLOCK_NUMBER) throw tooLong(relation.name);
+      const began = counts.begin();
       storage.extendSync(relation.number, 0, first + blocks);
-      const bytes = blocks * BLOCK_BYTES;
-      attachment.exports.countIo(context, COUNTER_EXTENDS, 1, COUNTER_EXTEND_BYTES, bytes);
+      counts.extend(context, blocks * BLOCK_BYTES, began);
       return first;
     } finally {
       attachment.exports.unlockNamed(lock);

@@ -6,6 +6,7 @@
  */
 
 import {
+  BACKEND_KINDS,
   BLOCK_BYTES,
   COUNTER_DIRTIED,
   COUNTER_EVICTIONS,
@@ -14,6 +15,7 @@ import {
   COUNTER_READ_BYTES,
   COUNTER_WAITS,
   COUNTER_WRITE_BYTES,
+  COUNTERS_BYTES,
   INDEX_ENTRY_BYTES,
   INDEX_NAME_BYTES,
   INDEX_OFFSET_OFFSET,
@@ -24,12 +26,15 @@ import {
   LIFE_STATE_BITS,
   LIFE_STATE_MASK,
   MAX_USAGE,
+  PART_DEPARTED,
+  PART_HOLDS,
   REGION_HEADER_BYTES,
   STATE_DIRTY,
   USAGE_MASK,
   USAGE_SHIFT,
 } from "../../assembly/common/constants.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
+import type { SharedMemoryHandle } from "./handle.ts";
 
 /** What all backends have done with the pool, those that have left included. */
 export interface BufferStatistics {
@@ -128,12 +133,9 @@ export function usageCounts(exports: SharedExports, buffers: number): UsageCount
 
 /** The parts of the region in their order, and its free tail. @internal */
 export function shmemAllocations(buffer: SharedArrayBuffer, entries: number): ShmemAllocationRow[] {
-  const view = new DataView(buffer);
   const parts = Array.from({ length: entries }, (_, index) => {
     const entry = REGION_HEADER_BYTES + index * INDEX_ENTRY_BYTES;
-    const off = view.getUint32(entry + INDEX_OFFSET_OFFSET, true);
-    const size = view.getUint32(entry + INDEX_SIZE_OFFSET, true);
-    return { name: readName(buffer, entry), off, size };
+    return { name: readName(buffer, entry), ...partOf(buffer, index) };
   });
   const last = parts.at(-1);
   const tail = Math.ceil(((last?.off ?? 0) + (last?.size ?? 0)) / 64) * 64;
@@ -144,6 +146,34 @@ export function shmemAllocations(buffer: SharedArrayBuffer, entries: number): Sh
   }));
   const free = buffer.byteLength - tail;
   return [...rows, { name: null, off: tail, size: free, allocated_size: free }];
+}
+
+/** Where a part of the region lies. @internal */
+export function partOf(buffer: SharedArrayBuffer, part: number): { off: number; size: number } {
+  const entry = new DataView(buffer, REGION_HEADER_BYTES + part * INDEX_ENTRY_BYTES);
+  return {
+    off: entry.getUint32(INDEX_OFFSET_OFFSET, true),
+    size: entry.getUint32(INDEX_SIZE_OFFSET, true),
+  };
+}
+
+/**
+ * Addresses of counters: of the backends that have gone, by kind, and of the slots.
+ *
+ * @internal
+ */
+export function countersOf({ memory, settings }: SharedMemoryHandle): {
+  readonly departed: readonly number[];
+  readonly columns: readonly number[];
+} {
+  const gone = partOf(memory.buffer, PART_DEPARTED).off;
+  const holds = partOf(memory.buffer, PART_HOLDS);
+  const slots = settings.max_connections + 1;
+  const columnBytes = holds.size / slots;
+  return {
+    departed: Array.from({ length: BACKEND_KINDS }, (_, kind) => gone + kind * COUNTERS_BYTES),
+    columns: Array.from({ length: slots }, (_, slot) => holds.off + slot * columnBytes),
+  };
 }
 
 /** Writes the name of an index entry. @internal */
