@@ -198,6 +198,16 @@ export function pageChecksum(page: u32, block: u32): u32 {
   return Page.checksum(page, block);
 }
 
+/** Writes the checksum into any 8 kB at `page`, as before a page of the pool is written. */
+export function sealPage(page: u32, block: u32): void {
+  Page.seal(page, block);
+}
+
+/** As verifyFrame, for any 8 kB at `page`. */
+export function verifyPage(page: u32, block: u32): i32 {
+  return Page.verify(page, block);
+}
+
 // ── Content locks and changes ────────────────────────────────────────────────────────────────────
 
 export function lockShare(buffer: u32): i32 {

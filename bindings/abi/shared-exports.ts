@@ -40,6 +40,8 @@ export interface SharedExports {
   fileOf(buffer: number): number;
   blockOf(buffer: number): number;
   pageChecksum(page: number, block: number): number;
+  sealPage(page: number, block: number): void;
+  verifyPage(page: number, block: number): number;
 
   lockShare(buffer: number): number;
   lockExclusive(buffer: number): number;
