@@ -71,13 +71,9 @@ export {
   type SnapshotGroup,
 } from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
-export {
-  Backend,
-  type BackendOptions,
-  type CheckpointOptions,
-  type CheckpointResult,
-} from "./shared/backend.ts";
+export { Backend, type BackendOptions } from "./shared/backend.ts";
 export { BufferPool } from "./shared/buffers.ts";
+export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
 export { type BackendDeath, SharedMemory, type SharedMemoryOptions } from "./shared/memory.ts";
 export {
@@ -88,8 +84,10 @@ export {
   PAGE_SPECIAL_OFFSET,
   PAGE_UPPER_OFFSET,
 } from "./shared/page.ts";
+export type { AsyncReadOptions, ReadMode, ReadOptions } from "./shared/number-pool.ts";
 export { PinnedBuffer } from "./shared/pinned-buffer.ts";
 export { Relation } from "./shared/relation.ts";
+export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
 export {
   type BoolParameter,
   findParameter,
@@ -105,6 +103,7 @@ export {
   type Settings,
   type SettingValues,
 } from "./shared/settings.ts";
+export { Strategy, type StrategyKind } from "./shared/strategy.ts";
 export type {
   BackendRow,
   BufferStatistics,

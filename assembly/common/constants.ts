@@ -194,6 +194,12 @@ export const MAX_USAGE = 5;
 /** A relation number and its fork make one word: relation << 2 | fork. */
 export const FORK_BITS = 2;
 export const MAX_RELATION_NUMBER = 0x3fffffff;
+/**
+ * The topmost numbers are those of temporary relations: a range for each backend slot, so that two
+ * backends never give out the same one.
+ */
+export const TEMP_RELATION_BITS = 16; // temporary relations of one backend: 65,536
+export const FIRST_TEMP_RELATION = 0x3c000000; // 1,024 ranges up to MAX_RELATION_NUMBER
 export const FORK_MAIN = 0;
 export const FORK_FSM = 1;
 export const FORK_VM = 2;

@@ -11,7 +11,7 @@ export type Ptr<Kind extends string> = number & { readonly [kind]: Kind };
 export type ContextPtr = Ptr<"context">;
 /** Address of the first usable byte of a chunk; a multiple of 8. */
 export type ChunkPtr = Ptr<"chunk">;
-/** A buffer of the pool, 0 to shared_buffers - 1. */
+/** A buffer of the pool, 0 to shared_buffers - 1; below 0 a local one, of temporary relations. */
 export type BufferId = number & { readonly [kind]: "buffer" };
 /** A relation number and its fork in one word: `number << 2 | fork`. */
 export type ForkId = number & { readonly [kind]: "fork" };

@@ -19,8 +19,6 @@
  */
 
 import {
-  COUNTER_FSYNC_TIME,
-  COUNTER_FSYNCS,
   EXTENSION_LOCKS,
   FIRST_TEMP_RELATION,
   IO_CONTEXT_NORMAL,
@@ -28,18 +26,13 @@ import {
   LOCK_CONTROL,
   LOCK_EXTENSION,
   LOCK_JOURNAL,
-  STATISTIC_BUFFERS_WRITTEN,
-  STATISTIC_NUM_DONE,
-  STATISTIC_NUM_REQUESTED,
-  STATISTIC_NUM_TIMED,
-  STATISTIC_SYNC_TIME,
-  STATISTIC_WRITE_TIME,
 } from "../../assembly/common/constants.ts";
 import { PallocError } from "../abi/errors.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import type { BatchWriter } from "./batch-writer.ts";
 import { type Control, readControl, readRelations, writeControl } from "./control.ts";
+import type { IoCounts } from "./io-counts.ts";
 import type { Journal } from "./journal.ts";
 import { beginJournal } from "./recovery.ts";
 import { PAUSE, type Routine } from "./routine.ts";
@@ -77,6 +70,7 @@ interface Parts {
   readonly storage: StorageManager;
   readonly journal: Journal;
   readonly writer: BatchWriter;
+  readonly counts: IoCounts;
 }
 
 /** Checkpoints of one backend. @internal */
@@ -85,26 +79,25 @@ export class Checkpoints {
   readonly #storage: StorageManager;
   readonly #journal: Journal;
   readonly #writer: BatchWriter;
+  readonly #counts: IoCounts;
 
-  constructor({ attachment, storage, journal, writer }: Parts) {
+  constructor({ attachment, storage, journal, writer, counts }: Parts) {
     this.#attachment = attachment;
     this.#storage = storage;
     this.#journal = journal;
     this.#writer = writer;
+    this.#counts = counts;
   }
 
   /** Runs one. @param timed - whether time asked for it, and not a user */
   *run(options: CheckpointOptions = {}, timed = false): Routine<CheckpointResult> {
-    const { exports } = this.#attachment;
-    exports.countShared(timed ? STATISTIC_NUM_TIMED : STATISTIC_NUM_REQUESTED, 1);
+    this.#counts.checkpointBegun(timed);
     const work = function* (this: Checkpoints): Routine<CheckpointResult> {
       const { interval, committed } = this.#journal;
       if (interval > committed) yield* this.#complete(this.#journal.cutOf(interval), {});
       return yield* this.#complete(yield* this.#cut(), options);
     };
-    const result = yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, work.bind(this));
-    this.#attachment.exports.countShared(STATISTIC_NUM_DONE, 1);
-    return result;
+    return yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, work.bind(this));
   }
 
   // ── Cut ────────────────────────────────────────────────────────────────────────────────────────
@@ -143,7 +136,6 @@ export class Checkpoints {
   // ── From cut to commit ─────────────────────────────────────────────────────────────────────────
 
   *#complete(control: Control, options: CheckpointOptions): Routine<CheckpointResult> {
-    const { exports } = this.#attachment;
     const started = performance.now();
     const buffersWritten = yield* this.#write(options);
     const written = performance.now();
@@ -152,8 +144,7 @@ export class Checkpoints {
     yield PAUSE;
     this.#commit(control);
     const ended = performance.now();
-    exports.countSharedTime(STATISTIC_WRITE_TIME, written - started);
-    exports.countSharedTime(STATISTIC_SYNC_TIME, ended - written);
+    this.#counts.checkpointDone(written - started, ended - written);
     yield* this.#attachment.withNamedLock(LOCK_JOURNAL, () => this.#endJournal(control.checkpoint));
     yield* this.#attachment.withNamedLock(LOCK_CONTROL, () => this.#removeDropped(control));
     return {
@@ -183,25 +174,23 @@ export class Checkpoints {
       }
       yield PAUSE;
     });
-    exports.countShared(STATISTIC_BUFFERS_WRITTEN, written);
+    this.#counts.checkpointWrote(written);
     return written;
   }
 
   #syncFiles(control: Control): number {
-    const { exports } = this.#attachment;
-    const started = performance.now();
     let files = 0;
     try {
       for (const { number } of Object.values(control.relations)) {
+        const began = this.#counts.begin();
         this.#storage.flushSync(number, 0);
+        this.#counts.fsync(began);
         files += 1;
       }
     } catch (error) {
       this.#journal.poison();
       throw error;
     }
-    exports.countIo(IO_CONTEXT_NORMAL, COUNTER_FSYNCS, files, COUNTER_FSYNCS, 0);
-    exports.countTime(IO_CONTEXT_NORMAL, COUNTER_FSYNC_TIME, performance.now() - started);
     return files;
   }
 

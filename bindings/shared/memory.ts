@@ -9,6 +9,7 @@
  */
 
 import {
+  BLOCK_BYTES,
   CACHE_LINE_BYTES,
   INDEX_NAME_BYTES,
   LIFE_ACTIVE,
@@ -20,6 +21,7 @@ import {
   MAX_SEGMENTS,
   PART_STATISTICS,
   PARTS,
+  REGION_JOURNAL_RECORDS_OFFSET,
   REGION_REQUESTS_OFFSET,
   ST_BUSY,
   STATISTIC_RESET,
@@ -32,14 +34,19 @@ import type { SharedExports } from "../abi/shared-exports.ts";
 import { type WasmMemory, type WasmModule, wasm } from "../abi/wasm-types.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import { ownedRegions } from "./backend.ts";
-import { newControl, readControl, writeControl } from "./control.ts";
+import { readControl } from "./control.ts";
 import {
   type SegmentPlace,
   type SharedMemoryHandle,
   type SharedSegment,
   segmentOf,
 } from "./handle.ts";
-import { checkRelations } from "./relation.ts";
+import {
+  initialiseStorage,
+  type RecoveryResult,
+  recover,
+  restart,
+} from "./recovery.ts";
 import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
 import {
   type BackendRow,
@@ -111,6 +118,7 @@ export class SharedMemory {
   readonly #exports: SharedExports;
   readonly #buffer: SharedArrayBuffer;
   readonly #storage: StorageManager;
+  readonly #release: (() => void) | undefined;
   readonly #watch: ThreadWatch;
   readonly #listeners = new Set<(death: BackendDeath) => void>();
   #closed = false;
@@ -121,6 +129,8 @@ export class SharedMemory {
     this.#exports = parts.exports;
     this.#buffer = parts.handle.memory.buffer;
     this.#storage = parts.storage;
+    this.#release = parts.release;
+    this.recovery = parts.recovery;
     const { handle, exports } = parts;
     this.views = new SharedViews({ handle, exports, mustBeOpen: () => this.#mustBeOpen() });
     this.#watch = watchThreads(this.handle.region, (token) => this.#threadEnded(token));
@@ -140,20 +150,27 @@ export class SharedMemory {
   static async create(options: SharedMemoryOptions): Promise<SharedMemory> {
     const settings = resolveSettings(options.settings);
     const segments = checkSegments(options.segments ?? {});
-    prepareStorage(options.storage, settings);
     const module = await compile("shared", options.checked ?? false);
-    const region = carve(module, settings, segments);
-    const handle: SharedMemoryHandle = {
-      kind: "palloc.SharedMemory",
-      region: crypto.randomUUID(),
-      memory: region.memory,
-      module,
-      settings: settings.values,
-      storage: options.storage.handle,
-      segments: region.places,
-    };
-    const { exports } = region;
-    return new SharedMemory({ settings, handle, exports, storage: options.storage });
+    const { storage } = options;
+    const release = await storage.claim?.();
+    try {
+      const region = carve(module, settings, segments);
+      const recovery = prepareStorage(storage, settings, region);
+      const handle: SharedMemoryHandle = {
+        kind: "palloc.SharedMemory",
+        region: crypto.randomUUID(),
+        memory: region.memory,
+        module,
+        settings: settings.values,
+        storage: storage.handle,
+        segments: region.places,
+      };
+      const { exports } = region;
+      return new SharedMemory({ settings, handle, exports, storage, recovery, release });
+    } catch (error) {
+      release?.();
+      throw error;
+    }
   }
 
   /** Size of the whole region in bytes. */
@@ -223,7 +240,11 @@ export class SharedMemory {
     this.#exports.setStatus(STATUS_SHUTDOWN);
     this.#exports.wakeEverybody();
     this.#exports.requestAttach();
-    this.#storage.closeSync();
+    try {
+      this.#storage.closeSync();
+    } finally {
+      this.#release?.();
+    }
   }
 
   /** {@link close}. */
@@ -294,6 +315,8 @@ interface RegionParts {
   readonly handle: SharedMemoryHandle;
   readonly exports: SharedExports;
   readonly storage: StorageManager;
+  readonly recovery: RecoveryResult;
+  readonly release: (() => void) | undefined;
 }
 
 // ── Creating ─────────────────────────────────────────────────────────────────────────────────────
@@ -377,20 +400,40 @@ function checkSegments(segments: Readonly<Record<string, number>>): [string, num
   return entries;
 }
 
-/** Initialises new storage, and refuses storage that does not fit this region. */
-function prepareStorage(storage: StorageManager, settings: ResolvedSettings): void {
-  const control = readControl(storage);
-  if (control === undefined) {
-    writeControl(storage, newControl(settings.dataChecksums));
-    return;
-  }
-  if (control.dataChecksums !== settings.dataChecksums) {
-    const now = control.dataChecksums ? "on" : "off";
+/**
+ * Initialises new storage, refuses storage that does not fit this region, and brings what is there
+ * to its last checkpoint; then tells the region where it stands.
+ */
+function prepareStorage(
+  storage: StorageManager,
+  settings: ResolvedSettings,
+  region: CarvedRegion,
+): RecoveryResult {
+  const found = readControl(storage) ?? initialiseStorage(storage, settings.dataChecksums);
+  if (found.dataChecksums !== settings.dataChecksums) {
+    const now = found.dataChecksums ? "on" : "off";
     throw new PallocError("55000", `the data directory was made with data_checksums ${now}`, {
       hint: `Set data_checksums to ${now}.`,
     });
   }
-  checkRelations(storage, control);
+  const journalled = settings.values.full_page_writes && storage.capabilities.durable;
+  const recovered = recover(storage, found, digestIn(region));
+  // Without a journal pages are overwritten as they come: no old image may be put back any more.
+  const result = journalled ? recovered : restart(storage, found, recovered);
+  region.exports.startAt(result.checkpoint, journalled ? 1 : 0);
+  const records = (REGION_JOURNAL_RECORDS_OFFSET + (result.checkpoint & 1) * WORD_BYTES) / WORD_BYTES;
+  new Int32Array(region.memory.buffer)[records] = result.records;
+  return result;
+}
+
+/** Sums pages on the owner's scratch page. */
+function digestIn({ exports, memory }: CarvedRegion): (image: Uint8Array) => number {
+  const address = exports.scratchAddress() >>> 0;
+  const scratch = new Uint8Array(memory.buffer, address, BLOCK_BYTES);
+  return (image) => {
+    scratch.set(image);
+    return exports.pageDigest(address) >>> 0;
+  };
 }
 
 /** Resolves when the word no longer has the value that was seen. */

@@ -49,6 +49,22 @@ export function initialiseStorage(storage: StorageManager, dataChecksums: boolea
   return control;
 }
 
+/** Begins anew with an empty journal, by a checkpoint of what was recovered. @internal */
+export function restart(
+  storage: StorageManager,
+  control: Control,
+  recovered: RecoveryResult,
+): RecoveryResult {
+  if (recovered.records === 0) return recovered;
+  const next = { ...control, checkpoint: control.checkpoint + 1 };
+  beginJournal(storage, next);
+  storage.syncJournalSync(next.checkpoint);
+  writeControl(storage, next);
+  storage.removeJournalSync(control.checkpoint);
+  writeRelations(storage, next);
+  return { ...recovered, checkpoint: next.checkpoint, records: 0 };
+}
+
 /** Makes an empty journal with its header; not yet durable. @internal */
 export function beginJournal(storage: StorageManager, control: Control): void {
   storage.createJournalSync(control.checkpoint);

@@ -70,7 +70,11 @@ const wordings: Readonly<Record<number, Wording>> = {
 
 /** The error that a status stands for. */
 export function errorOf(status: number, region: Int32Array): PallocError {
-  if (status === ST_GONE) return regionGone(region);
+  return status === ST_GONE ? regionGone(region) : refusal(status);
+}
+
+/** The error of a call that was refused; not for ST_GONE, whose reason stands in the region. */
+export function refusal(status: number): PallocError {
   const wording = wordings[status];
   if (wording === undefined) return new CorruptionError(status);
   const [code, message, hint] = wording;
