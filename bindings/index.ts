@@ -76,6 +76,7 @@ export { BufferPool } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
 export { type BackendDeath, SharedMemory, type SharedMemoryOptions } from "./shared/memory.ts";
+export type { AsyncReadOptions, ReadMode, ReadOptions } from "./shared/number-pool.ts";
 export {
   BLOCK_BYTES,
   initPage,
@@ -84,7 +85,6 @@ export {
   PAGE_SPECIAL_OFFSET,
   PAGE_UPPER_OFFSET,
 } from "./shared/page.ts";
-export type { AsyncReadOptions, ReadMode, ReadOptions } from "./shared/number-pool.ts";
 export { PinnedBuffer } from "./shared/pinned-buffer.ts";
 export { Relation } from "./shared/relation.ts";
 export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
@@ -103,13 +103,13 @@ export {
   type Settings,
   type SettingValues,
 } from "./shared/settings.ts";
-export { Strategy, type StrategyKind } from "./shared/strategy.ts";
 export type {
   BackendRow,
   BufferStatistics,
   ShmemAllocationRow,
   UsageCountRow,
 } from "./shared/statistics.ts";
+export { Strategy, type StrategyKind } from "./shared/strategy.ts";
 export type { WatchableWorker } from "./shared/threads.ts";
 export type {
   BgwriterRow,

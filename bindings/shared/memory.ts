@@ -41,12 +41,7 @@ import {
   type SharedSegment,
   segmentOf,
 } from "./handle.ts";
-import {
-  initialiseStorage,
-  type RecoveryResult,
-  recover,
-  restart,
-} from "./recovery.ts";
+import { initialiseStorage, type RecoveryResult, recover, restart } from "./recovery.ts";
 import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
 import {
   type BackendRow,
@@ -113,6 +108,8 @@ export class SharedMemory {
   readonly settings: ResolvedSettings;
   /** Post this to the threads that shall attach. */
   readonly handle: SharedMemoryHandle;
+  /** What had to be put back when the region was created. */
+  readonly recovery: RecoveryResult;
   /** Buffers, I/O, checkpoints as the rows of PostgreSQL's views. */
   readonly views: SharedViews;
   readonly #exports: SharedExports;
@@ -421,7 +418,8 @@ function prepareStorage(
   // Without a journal pages are overwritten as they come: no old image may be put back any more.
   const result = journalled ? recovered : restart(storage, found, recovered);
   region.exports.startAt(result.checkpoint, journalled ? 1 : 0);
-  const records = (REGION_JOURNAL_RECORDS_OFFSET + (result.checkpoint & 1) * WORD_BYTES) / WORD_BYTES;
+  const records =
+    (REGION_JOURNAL_RECORDS_OFFSET + (result.checkpoint & 1) * WORD_BYTES) / WORD_BYTES;
   new Int32Array(region.memory.buffer)[records] = result.records;
   return result;
 }
