@@ -88,18 +88,23 @@ export {
   PAGE_SPECIAL_OFFSET,
   PAGE_UPPER_OFFSET,
 } from "./shared/page.ts";
-export { PinnedBuffer } from "./shared/pinned-buffer.ts";
-export { Relation } from "./shared/relation.ts";
+export type { ParameterValue } from "./shared/parameter-texts.ts";
 export {
   type BoolParameter,
-  findParameter,
+  type EnumParameter,
   type IntegerParameter,
   type Parameter,
   type ParameterContext,
   type ParameterName,
+  type ParameterUnit,
   parameters,
-  parseParameter,
   type RealParameter,
+} from "./shared/parameters.ts";
+export { PinnedBuffer } from "./shared/pinned-buffer.ts";
+export { Relation } from "./shared/relation.ts";
+export {
+  findParameter,
+  parseParameter,
   ResolvedSettings,
   resolveSettings,
   type Settings,
