@@ -88,16 +88,23 @@ export {
 export { PinnedBuffer } from "./shared/pinned-buffer.ts";
 export { Relation } from "./shared/relation.ts";
 export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
+export type { ParameterValue } from "./shared/parameter-texts.ts";
 export {
   type BoolParameter,
-  findParameter,
+  type EnumParameter,
   type IntegerParameter,
   type Parameter,
   type ParameterContext,
   type ParameterName,
+  type ParameterUnit,
   parameters,
-  parseParameter,
   type RealParameter,
+} from "./shared/parameters.ts";
+export { PinnedBuffer } from "./shared/pinned-buffer.ts";
+export { Relation } from "./shared/relation.ts";
+export {
+  findParameter,
+  parseParameter,
   ResolvedSettings,
   resolveSettings,
   type Settings,

@@ -3,10 +3,10 @@
  * which a JavaScript client of PostgreSQL gets them. Nothing is locked: each row is right, the set
  * of them is a moment's blur. What cannot happen is null, not 0.
  *
- * Deliberate differences: `numeric` columns are numbers here, exact to 2^53, and not texts. There is
- * one database and one tablespace, both 0. Contexts `init` and objects `wal` have no rows, because
- * nothing here does I/O of that kind. `writebacks` are null: nothing tells the system to begin
- * writing early.
+ * Deliberate differences: `numeric` columns are numbers here, exact to 2^53, and not texts. There
+ * is one database and one tablespace, both 0. Contexts `init` and objects `wal` have no rows,
+ * because nothing here does I/O of that kind. `writebacks` are null: nothing tells the system to
+ * begin writing early.
  *
  * PostgreSQL: contrib/pg_buffercache/pg_buffercache_pages.c; src/backend/utils/adt/pgstatfuncs.c,
  * pg_stat_get_io; src/backend/utils/activity/pgstat_io.c, pgstat_tracks_io_op

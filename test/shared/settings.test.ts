@@ -2,9 +2,9 @@
 // The expected values and messages are PostgreSQL's own.
 
 import { describe, expect, test } from "vitest";
+import { parameters } from "../../bindings/shared/parameters.ts";
 import {
   findParameter,
-  parameters,
   parseParameter,
   resolveSettings,
   type Settings,
@@ -113,6 +113,96 @@ describe("an integer with a unit", () => {
   });
 });
 
+describe("a time", () => {
+  const timeHint = 'Valid units for this parameter are "us", "ms", "s", "min", "h", and "d".';
+
+  test.each([
+    ["bgwriter_delay", "200", 200],
+    ["bgwriter_delay", "1s", 1000],
+    ["bgwriter_delay", "1.5 s", 1500],
+    ["bgwriter_delay", "11500us", 12],
+    ["bgwriter_delay", "12500us", 12],
+    ["bgwriter_delay", "12501us", 13],
+    ["bgwriter_delay", "10.6ms", 11],
+    ["bgwriter_delay", "0.1min", 6000],
+    ["checkpoint_timeout", "30", 30],
+    ["checkpoint_timeout", "5min", 300],
+    ["checkpoint_timeout", "1.5h", 5400],
+    ["checkpoint_timeout", "1d", 86400],
+    ["checkpoint_timeout", "29500ms", 30],
+    ["checkpoint_timeout", "30500ms", 30],
+    ["checkpoint_timeout", "40000000us", 40],
+    // A fraction of a day is rounded to hours.
+    ["checkpoint_timeout", "0.06d", 3600],
+    ["checkpoint_warning", "0.02d", 0],
+  ])("%s of %j is %i", (name, text, value) => {
+    expect(parseParameter(name, text)).toBe(value);
+  });
+
+  test.each(["1m", "1S", "30 D", "1ms 2", "1kB", "1MB", "1usx", "1 hour"])(
+    "bgwriter_delay of %j is refused with the list of units",
+    (text) => {
+      expect(() => parseParameter("bgwriter_delay", text)).toThrow(
+        invalid("bgwriter_delay", text, timeHint),
+      );
+    },
+  );
+
+  test.each([
+    ["bgwriter_delay", "9", "9 ms # (10 ms .. 10000 ms)"],
+    ["bgwriter_delay", "11s", "11000 ms # (10 ms .. 10000 ms)"],
+    ["checkpoint_timeout", "29s", "29 s # (30 s .. 86400 s)"],
+    ["checkpoint_timeout", "25h", "90000 s # (30 s .. 86400 s)"],
+    ["checkpoint_warning", "-1", "-1 s # (0 s .. 2147483647 s)"],
+  ])("%s of %j is outside its range", (name, text, message) => {
+    expect(() => parseParameter(name, text)).toThrow(outside(name, message));
+  });
+
+  test("work_mem takes no time, and checkpoint_timeout overflows as an integer", () => {
+    expect(() => parseParameter("work_mem", "1s")).toThrow(invalid("work_mem", "1s", unitHint));
+    expect(() => parseParameter("checkpoint_timeout", "1000000d")).toThrow(
+      invalid("checkpoint_timeout", "1000000d", "Value exceeds integer range."),
+    );
+  });
+});
+
+describe("one of several words", () => {
+  test.each(["sync", "SYNC", "Sync"])("io_method of %j is sync", (text) => {
+    expect(parseParameter("io_method", text)).toBe("sync");
+  });
+
+  test.each(["", "io_uring", " sync", "syn", "true", "0"])("io_method of %j is refused", (text) => {
+    expect(() => parseParameter("io_method", text)).toThrow(
+      invalid("io_method", text, "Available values: sync, worker."),
+    );
+  });
+});
+
+describe("a number that may be 0 or from some number on", () => {
+  test.each([
+    ["0", 0],
+    ["128", 128],
+    ["2MB", 2048],
+    ["16GB", 16777216],
+  ])("vacuum_buffer_usage_limit of %j is %i", (text, value) => {
+    expect(parseParameter("vacuum_buffer_usage_limit", text)).toBe(value);
+  });
+
+  test.each([
+    ["127", 127],
+    ["1", 1],
+    ["100kB", 100],
+  ])("vacuum_buffer_usage_limit of %j is refused with what it must be", (text, value) => {
+    expect(() => parseParameter("vacuum_buffer_usage_limit", text)).toThrow(
+      expect.objectContaining({
+        code: "22023",
+        message: `invalid value for parameter "vacuum_buffer_usage_limit": ${value}`,
+        detail: '"vacuum_buffer_usage_limit" must be 0 or between 128 kB and 16777216 kB.',
+      }),
+    );
+  });
+});
+
 describe("a number without a unit", () => {
   test("max_connections takes no unit", () => {
     expect(parseParameter("max_connections", " 1021 ")).toBe(1021);
@@ -184,12 +274,17 @@ describe("a Boolean", () => {
 describe("settings", () => {
   test("have defaults", () => {
     const settings = resolveSettings();
-    expect(settings.values).toEqual({
+    const boot = parameters.map(({ name, bootValue }) => [name, bootValue]);
+    expect(settings.values).toEqual(Object.fromEntries(boot));
+    expect(settings.values).toMatchObject({
       shared_buffers: 16384,
       work_mem: 4096,
       hash_mem_multiplier: 2,
       max_connections: 16,
       data_checksums: true,
+      io_method: "sync",
+      checkpoint_timeout: 300,
+      track_io_timing: false,
     });
     expect(settings.sharedBuffers).toBe(16384);
     expect(settings.workMemBytes).toBe(4194304);
@@ -212,6 +307,14 @@ describe("settings", () => {
     expect(settings.hashMemBytes).toBe(1572864);
     expect(settings.maxConnections).toBe(3);
     expect(settings.dataChecksums).toBe(false);
+  });
+
+  test("io_combine_limit is shown as set, and used only up to io_max_combine_limit", () => {
+    const settings = resolveSettings({ io_combine_limit: "1MB" });
+    expect(settings.show("io_combine_limit")).toBe("1MB");
+    expect(settings.ioCombineLimit).toBe(16);
+    const wide = resolveSettings({ io_combine_limit: "512kB", io_max_combine_limit: "1MB" });
+    expect(wide.ioCombineLimit).toBe(64);
   });
 
   test("resolve to the same again from their values, which can be posted", () => {
@@ -270,6 +373,15 @@ describe("showing", () => {
     [{ hash_mem_multiplier: 262.0625 }, "hash_mem_multiplier", "262.062"],
     [{ hash_mem_multiplier: 262.1875 }, "hash_mem_multiplier", "262.188"],
     [{ max_connections: 20 }, "MAX_CONNECTIONS", "20"],
+    [{}, "checkpoint_timeout", "5min"],
+    [{ checkpoint_timeout: 61 }, "checkpoint_timeout", "61s"],
+    [{ checkpoint_warning: "36h" }, "checkpoint_warning", "36h"],
+    [{ checkpoint_warning: "10d" }, "checkpoint_warning", "10d"],
+    [{ checkpoint_warning: 0 }, "checkpoint_warning", "0"],
+    [{ bgwriter_delay: 1500 }, "bgwriter_delay", "1500ms"],
+    [{ bgwriter_delay: 2000 }, "bgwriter_delay", "2s"],
+    [{ io_method: "WORKER" }, "io_method", "worker"],
+    [{ io_combine_limit: 17 }, "io_combine_limit", "136kB"],
     [{}, "data_checksums", "on"],
     [{ data_checksums: "no" }, "data_checksums", "off"],
   ] as [Settings, string, string][])("%j has %s of %s", (settings, name, shown) => {

@@ -1,0 +1,311 @@
+/**
+ * The table of parameters: names, types, units, ranges and defaults are PostgreSQL's, but where a
+ * comment says why not. Only what does something here is in it; flush_after parameters are not,
+ * because no runtime of JavaScript can ask the system to begin writing early.
+ *
+ * Ranges are those of a PostgreSQL with 32-bit sizes, which is what a WebAssembly memory has; a
+ * region that no memory could hold is refused where it is made, not here.
+ *
+ * PostgreSQL: src/backend/utils/misc/guc_tables.c
+ */
+
+import type { Settings } from "./settings.ts";
+
+/** The name of a parameter. */
+export type ParameterName = keyof Settings;
+
+/**
+ * Who may change a parameter, and when. `postmaster`: nobody, once the region is made. `sighup`:
+ * the owner of the region, for all. `superuser`: a backend that may take risks with data. `user`:
+ * any backend, for itself.
+ */
+export type ParameterContext = "postmaster" | "sighup" | "superuser" | "user";
+
+/** What a bare number counts. */
+export type ParameterUnit = "8kB" | "kB" | "ms" | "s";
+
+interface ParameterBase {
+  readonly name: ParameterName;
+  readonly context: ParameterContext;
+  /** One sentence, for `pg_settings` and for help texts. */
+  readonly description: string;
+}
+
+/** A whole number, with or without a unit. */
+export interface IntegerParameter extends ParameterBase {
+  readonly vartype: "integer";
+  readonly unit: ParameterUnit | null;
+  readonly bootValue: number;
+  readonly min: number;
+  /** The smallest value but 0, where 0 has a meaning of its own. */
+  readonly minUnlessZero?: number;
+  readonly max: number;
+}
+
+/** A number with a fraction. */
+export interface RealParameter extends ParameterBase {
+  readonly vartype: "real";
+  readonly unit: null;
+  readonly bootValue: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** On or off. */
+export interface BoolParameter extends ParameterBase {
+  readonly vartype: "bool";
+  readonly unit: null;
+  readonly bootValue: boolean;
+}
+
+/** One of several words. */
+export interface EnumParameter extends ParameterBase {
+  readonly vartype: "enum";
+  readonly unit: null;
+  readonly bootValue: string;
+  /** In lower case. */
+  readonly values: readonly string[];
+}
+
+/** One row of the table of parameters. */
+export type Parameter = IntegerParameter | RealParameter | BoolParameter | EnumParameter;
+
+const INT_MAX = 2147483647;
+/** Half of it: what PostgreSQL allows for numbers of buffers. */
+const HALF_INT_MAX = 1073741823;
+
+/** All parameters, by name. */
+export const parameters: readonly Parameter[] = [
+  {
+    name: "bgwriter_delay",
+    vartype: "integer",
+    unit: "ms",
+    context: "sighup",
+    description: "How long the background writer sleeps between its rounds.",
+    bootValue: 200,
+    min: 10,
+    max: 10000,
+  },
+  {
+    name: "bgwriter_lru_maxpages",
+    vartype: "integer",
+    unit: null,
+    context: "sighup",
+    description: "How many pages one round of the background writer may write; 0 turns it off.",
+    bootValue: 100,
+    min: 0,
+    max: HALF_INT_MAX,
+  },
+  {
+    name: "bgwriter_lru_multiplier",
+    vartype: "real",
+    unit: null,
+    context: "sighup",
+    description: "How many times the recent demand for buffers the background writer frees ahead.",
+    bootValue: 2,
+    min: 0,
+    max: 10,
+  },
+  {
+    name: "checkpoint_completion_target",
+    vartype: "real",
+    unit: null,
+    context: "sighup",
+    description: "Part of the time between checkpoints over which the writing is spread.",
+    bootValue: 0.9,
+    min: 0,
+    max: 1,
+  },
+  {
+    name: "checkpoint_timeout",
+    vartype: "integer",
+    unit: "s",
+    context: "sighup",
+    description: "How long after a checkpoint the next one begins by itself.",
+    bootValue: 300,
+    min: 30,
+    max: 86400,
+  },
+  {
+    name: "checkpoint_warning",
+    vartype: "integer",
+    unit: "s",
+    context: "sighup",
+    description: "Checkpoints asked for more often than this are warned of; 0 never.",
+    bootValue: 30,
+    min: 0,
+    max: INT_MAX,
+  },
+  {
+    name: "data_checksums",
+    vartype: "bool",
+    unit: null,
+    context: "postmaster",
+    description: "Whether pages carry a checksum that is verified when they are read.",
+    bootValue: true,
+  },
+  {
+    name: "effective_io_concurrency",
+    vartype: "integer",
+    unit: null,
+    context: "user",
+    description: "How many reads a scan may have under way at one time.",
+    bootValue: 16,
+    min: 0,
+    max: 1000,
+  },
+  {
+    name: "fsync",
+    vartype: "bool",
+    unit: null,
+    context: "sighup",
+    description: "Whether writes are made durable; off loses data when the machine stops.",
+    bootValue: true,
+  },
+  {
+    name: "full_page_writes",
+    vartype: "bool",
+    unit: null,
+    context: "sighup",
+    description:
+      "Whether the old image of a page is kept before the page is first overwritten after a checkpoint.",
+    bootValue: true,
+  },
+  {
+    name: "hash_mem_multiplier",
+    vartype: "real",
+    unit: null,
+    context: "user",
+    description: "How many times work_mem a hash table may use.",
+    bootValue: 2,
+    min: 1,
+    max: 1000,
+  },
+  {
+    name: "ignore_checksum_failure",
+    vartype: "bool",
+    unit: null,
+    context: "superuser",
+    description: "Whether a page whose checksum is wrong is read all the same.",
+    bootValue: false,
+  },
+  {
+    name: "io_combine_limit",
+    vartype: "integer",
+    unit: "8kB",
+    context: "user",
+    description: "How many neighbouring pages one read or write may take together.",
+    bootValue: 16,
+    min: 1,
+    max: 128,
+  },
+  {
+    name: "io_max_combine_limit",
+    vartype: "integer",
+    unit: "8kB",
+    context: "postmaster",
+    description: "The most that io_combine_limit can be in this region.",
+    bootValue: 16,
+    min: 1,
+    max: 128,
+  },
+  {
+    name: "io_method",
+    vartype: "enum",
+    unit: null,
+    context: "postmaster",
+    description: "Who reads and writes: the backend itself, or I/O workers.",
+    // PostgreSQL starts with worker, and starts the workers. A region starts no thread by itself:
+    // its owner starts I/O workers and says so.
+    bootValue: "sync",
+    values: ["sync", "worker"],
+  },
+  {
+    name: "io_workers",
+    vartype: "integer",
+    unit: null,
+    context: "sighup",
+    description: "How many I/O workers there are with io_method worker.",
+    bootValue: 3,
+    min: 1,
+    max: 32,
+  },
+  {
+    name: "maintenance_io_concurrency",
+    vartype: "integer",
+    unit: null,
+    context: "user",
+    description: "As effective_io_concurrency, for maintenance such as prewarming.",
+    bootValue: 16,
+    min: 0,
+    max: 1000,
+  },
+  {
+    name: "max_connections",
+    vartype: "integer",
+    unit: null,
+    context: "postmaster",
+    description: "How many backends may be attached at one time.",
+    // PostgreSQL starts with 100. Each costs a column in every table of holds, and threads are few.
+    bootValue: 16,
+    min: 1,
+    max: 1021, // MAX_BACKENDS without the owner
+  },
+  {
+    name: "shared_buffers",
+    vartype: "integer",
+    unit: "8kB",
+    context: "postmaster",
+    description: "How many pages the region keeps in memory for all backends.",
+    bootValue: 16384, // 128 MB
+    min: 16, // 128 kB
+    max: HALF_INT_MAX,
+  },
+  {
+    name: "temp_buffers",
+    vartype: "integer",
+    unit: "8kB",
+    context: "user",
+    description: "How many pages a backend keeps in memory for its temporary relations.",
+    bootValue: 1024,
+    min: 100,
+    max: HALF_INT_MAX,
+  },
+  {
+    name: "track_io_timing",
+    vartype: "bool",
+    unit: null,
+    context: "superuser",
+    description: "Whether the time that reads and writes take is measured.",
+    bootValue: false,
+  },
+  {
+    name: "vacuum_buffer_usage_limit",
+    vartype: "integer",
+    unit: "kB",
+    context: "user",
+    description: "How much of the page cache maintenance may use; 0 does not limit it.",
+    bootValue: 2048,
+    min: 0,
+    minUnlessZero: 128,
+    max: 16777216,
+  },
+  {
+    name: "work_mem",
+    vartype: "integer",
+    unit: "kB",
+    context: "user",
+    description: "Memory one sort or hash table may use before it has to spill.",
+    bootValue: 4096, // 4 MB
+    min: 64,
+    max: 2097151, // 2 GB less 1 kB
+  },
+  {
+    name: "zero_damaged_pages",
+    vartype: "bool",
+    unit: null,
+    context: "superuser",
+    description: "Whether a damaged page is read as zeroes instead of an error.",
+    bootValue: false,
+  },
+];
