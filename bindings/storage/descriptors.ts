@@ -8,8 +8,8 @@
  * - A sync that failed is never repeated: the system may have dropped the data and would report
  *   success. One shared word remembers it, and from then on every sync of every thread fails.
  * - Names made and removed count up a shared word, one for each directory; a flush syncs the
- *   directory unless the count it saw has been synced already. A word too many costs a sync, never a
- *   name. The count begins unsynced: a process that was killed may have left names behind.
+ *   directory unless the count it saw has been synced already. A word too many costs a sync, never
+ *   a name. The count begins unsynced: a process that was killed may have left names behind.
  * - What is cut short or removed counts up another: what was known of a file before is looked at
  *   again, so that no thread goes on in a file, or in blocks, that another one has removed.
  * - A descriptor that is being read from by another thread of the system is closed when that has

@@ -1,7 +1,7 @@
 /**
  * The dozen and a half calls on files that storage makes, as an interface: Node's `fs` fits, and so
- * does a table of a test's own that returns short or fails. Beside them, what an operating system's error
- * becomes here, and reads and writes that do not stop half-way.
+ * does a table of a test's own that returns short or fails. Beside them, what an operating system's
+ * error becomes here, and reads and writes that do not stop half-way.
  *
  * Messages are PostgreSQL's and name files relative to the data directory; `target` is the path.
  *

@@ -3,8 +3,8 @@
  * by several threads at once, and made durable by whichever of them asks. What is in them is the
  * caller's business.
  *
- * A left-over of the same number is cut to nothing rather than removed, so that threads that have it
- * open go on in the same file. The cut is as durable as what is synced after it, and no more.
+ * A left-over of the same number is cut to nothing rather than removed, so that threads that have
+ * it open go on in the same file. The cut is as durable as what is synced after it, and no more.
  */
 
 import { type DataFile, type Descriptors, type Directory, dataFile } from "./descriptors.ts";
@@ -43,7 +43,7 @@ export class Journals {
     this.#open.nameMade(this.#directory);
   }
 
-  /** Writes parts one behind another from `position` on; the bytes between the end and it are zero. */
+  /** Writes parts one behind another from `position` on; a gap before it is zero. */
   write(n: number, position: number, parts: readonly Uint8Array[]): void {
     checkPosition(position);
     const file = this.#file(n);

@@ -1,7 +1,7 @@
 /**
- * What a storage manager is: pages in, pages out; beside them the journals that make a checkpoint a
- * commit, and two small documents. It knows files, URLs or handles, and nothing of wasm, buffers or
- * locks; another one can be written outside this repository against this file.
+ * What a storage manager is: pages in, pages out; beside them the journals that make a checkpoint
+ * a commit, and two small documents. It knows files, URLs or handles, and nothing of wasm, buffers
+ * or locks; another one can be written outside this repository against this file.
  *
  * A relation is a number; its name never reaches a storage manager, so no name can become a path.
  * Blocks are 8 kB; `into` and `from` may be views of shared memory.
@@ -9,7 +9,7 @@
  * Contract, run over every manager by test/storage/contract.ts:
  * - a block written is read back, by any manager opened from the same handle;
  * - blocks between the old and the new end of an extended fork read as zeroes;
- * - reading or writing at or beyond the end throws, and never moves fewer bytes; what the pages hold
+ * - reading or writing at or beyond the end throws, and never moves fewer bytes; what pages hold
  *   after a read that threw is undefined, and a write beyond the end writes nothing at all;
  * - a truncated fork is shorter for every thread, and one that grows again reads as zeroes;
  * - an extension that fails leaves whole blocks, none of the old ones changed;
@@ -20,9 +20,9 @@
  * - every failure of the medium is a {@link StorageError} that names what was touched.
  *
  * What callers see to: one writer at a time for one block, and one thread at a time that creates,
- * extends, truncates or removes a given fork, none of the others using it meanwhile. Different forks
- * may be extended by different threads at once. A journal is created and removed while nobody else
- * uses it; several threads may write it at once, each a part of its own. One thread at a time
+ * extends, truncates or removes a given fork, none of the others using it meanwhile. Different
+ * forks may be extended by different threads at once. A journal is created and removed while nobody
+ * else uses it; several threads may write it at once, each a part of its own. One thread at a time
  * replaces a document.
  *
  * PostgreSQL: src/include/storage/smgr.h, SMgrRelation; src/backend/storage/smgr/md.c
@@ -134,7 +134,7 @@ export interface StorageManager {
   writeControlSync(bytes: Uint8Array): void;
   /** @returns the list of relations as last written, or undefined if there is none */
   readRelationsSync(): Uint8Array | undefined;
-  /** Replaces the list of relations, whole but not durably: after a crash it may be any or empty. */
+  /** Replaces the list of relations, whole, not durably: a crash may leave an old or empty one. */
   writeRelationsSync(bytes: Uint8Array): void;
 
   /**

@@ -7,9 +7,9 @@
  * nothing; Windows counts it. A page that was given back is used again, but its memory is not
  * returned to the system before the last thread drops the storage.
  *
- * There is no `claim`: nobody reaches the storage but who holds its handle, and a word in the shared
- * buffer would not be given back when its owner ends. Nor is there `readv` or `prefetch`: nothing
- * waits here.
+ * There is no `claim`: nobody reaches the storage but who holds its handle, and a word in the
+ * shared buffer would not be given back when its owner ends. Nor is there `readv` or `prefetch`:
+ * nothing waits here.
  *
  * How threads share it, and what is lost when one is terminated: page-table.ts.
  *
@@ -50,8 +50,8 @@ import {
 /** How much memory storage may hold. */
 export interface MemoryStorageOptions {
   /**
-   * Bytes of pages, journals and documents included; rounded down to whole pages, at least one. Default
-   * 256 MB. Engines end somewhere between 2 and 8 GB.
+   * Bytes of pages, journals and documents included; rounded down to whole pages, at least one.
+   * Default 256 MB. Engines end somewhere between 2 and 8 GB.
    */
   readonly maxBytes?: number;
 }

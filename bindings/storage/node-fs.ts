@@ -1,6 +1,6 @@
 /**
- * Storage in a directory of files, on Node. The one file of the library that imports `node:`
- * modules; what is done with the files is in files.ts.
+ * Storage in a directory of files, on Node. With interlock.ts, which only it imports, the one file
+ * of storage that imports `node:` modules; what is done with the files is in files.ts.
  *
  * On Windows directories cannot be synced: there a file just made, or a control document just
  * replaced, is as durable as the file system's own journal makes it.
@@ -13,6 +13,7 @@ import { dirname, resolve } from "node:path";
 import { Descriptors, newSyncState } from "./descriptors.ts";
 import { errorCode, fileError } from "./file-calls.ts";
 import { FileStorage, type FilesHandle, SEGMENT_BLOCKS } from "./files.ts";
+import { interlock } from "./interlock.ts";
 import { StorageError, type StorageHandle, type StorageManager } from "./manager.ts";
 
 /** How files are used. */
@@ -54,7 +55,7 @@ export function nodeFiles(directory: string, options: NodeFilesOptions = {}): St
     state: newSyncState(),
   };
   prepare(handle);
-  return new FileStorage(handle, fs, SYNC_DIRECTORIES);
+  return filesOf(handle);
 }
 
 /** Opens, in another thread, the directory that {@link nodeFiles} opened. */
@@ -62,7 +63,11 @@ export function openStorage(handle: StorageHandle): StorageManager {
   if (handle.kind !== "node-fs") {
     throw new TypeError(`not a handle of nodeFiles(): its kind is "${handle.kind}"`);
   }
-  return new FileStorage(handle as FilesHandle, fs, SYNC_DIRECTORIES);
+  return filesOf(handle as FilesHandle);
+}
+
+function filesOf(handle: FilesHandle): FileStorage {
+  return new FileStorage(handle, fs, SYNC_DIRECTORIES, () => interlock(handle.directory));
 }
 
 /** Makes the directories, durably, and sees that files can be made in them. */

@@ -23,8 +23,8 @@
  *
  * What a death loses, at most: pages claimed and not yet linked, or cut off and not yet given back,
  * until their fork is given up; a slot claimed and not live, with its pages, for good: a fork being
- * made, or a document being replaced. Nothing is ever handed out twice. A generation has 16 bits: a page left over from
- * 65,535 lives ago may look taken, and is free again with the fork.
+ * made, or a document being replaced. Nothing is ever handed out twice. A generation has 16 bits: a
+ * page left over from 65,535 lives ago may look taken, and is free again with the fork.
  *
  * Taking a page looks at owner words from where the last search ended: about one look a page until
  * the storage is nearly full. Finding a fork looks at the slots used so far; callers remember it.

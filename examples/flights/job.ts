@@ -13,7 +13,6 @@ import {
 } from "../../bindings/index.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
 import { type Group, HashAggregate } from "./aggregate.ts";
-import { type Interlock, interlock } from "./interlock.ts";
 import { holdingsOf } from "./leaks.ts";
 import {
   type BackendAudit,
@@ -107,12 +106,12 @@ export class FlightsJob {
   #blocks = 0;
   #closing: Promise<void> | undefined;
 
-  readonly #interlock: Interlock;
+  readonly #release: () => void;
 
-  private constructor(options: JobOptions, shared: SharedMemory, held: Interlock) {
+  private constructor(options: JobOptions, shared: SharedMemory, release: () => void) {
     this.options = options;
     this.shared = shared;
-    this.#interlock = held;
+    this.#release = release;
     this.relation = Number.isFinite(options.maxRows) ? `flights_${options.maxRows}` : "flights";
     this.memory = ProcessMemory.createSync();
   }
@@ -124,7 +123,7 @@ export class FlightsJob {
    */
   static async open(options: JobOptions): Promise<FlightsJob> {
     const storage = nodeFiles(options.dataDirectory);
-    const held = await interlock(options.dataDirectory);
+    const release = (await storage.claim?.()) ?? (() => undefined);
     try {
       const shared = await SharedMemory.create({
         settings: {
@@ -135,9 +134,9 @@ export class FlightsJob {
         storage,
         segments: { [SCAN_SEGMENT]: SCAN_SEGMENT_BYTES },
       });
-      return new FlightsJob(options, shared, held);
+      return new FlightsJob(options, shared, release);
     } catch (error) {
-      held.release();
+      release();
       throw error;
     }
   }
@@ -223,7 +222,7 @@ export class FlightsJob {
     const threads = [...this.#backends, ...(this.#loader === undefined ? [] : [this.#loader])];
     await Promise.all(threads.map((thread) => thread.terminate()));
     await this.shared.close();
-    this.#interlock.release();
+    this.#release();
     this.memory.dispose();
   }
 

@@ -6,15 +6,18 @@ import { Worker } from "node:worker_threads";
 import { describe, expect, test } from "vitest";
 import type { Fork } from "../../bindings/storage/manager.ts";
 import { memoryStorage, openStorage } from "../../bindings/storage/memory.ts";
-import { pageOf, readPage, storageContract } from "./contract.ts";
+import { pageOf, readPage, type Subject, storageContract } from "./contract.ts";
+import { wideContract } from "./contract-wide.ts";
 import { builtModule, runInWorker, workerUrl } from "./threads.ts";
 
 describe("memory storage keeps the contract", () => {
-  storageContract({
+  const subject: Subject = {
     make: () => memoryStorage({ maxBytes: 4194304 }),
     open: openStorage,
     restart: () => memoryStorage({ maxBytes: 4194304 }),
-  });
+  };
+  storageContract(subject);
+  wideContract(subject);
 });
 
 describe("memory storage", () => {

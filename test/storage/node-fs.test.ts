@@ -17,7 +17,8 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { nodeFiles, openStorage } from "../../bindings/storage/node-fs.ts";
-import { pageOf, readPage, storageContract } from "./contract.ts";
+import { pageOf, readPage, type Subject, storageContract } from "./contract.ts";
+import { wideContract } from "./contract-wide.ts";
 import { builtModule, runInWorker } from "./threads.ts";
 
 const root = mkdtempSync(join(tmpdir(), "palloc-files-"));
@@ -51,16 +52,20 @@ function restart(storage: StorageManager, options = {}): StorageManager {
 }
 
 describe("files keep the contract", () => {
-  storageContract({ make: () => nodeFiles(newDirectory()), open: openStorage, restart });
+  const subject: Subject = { make: () => nodeFiles(newDirectory()), open: openStorage, restart };
+  storageContract(subject);
+  wideContract(subject);
 });
 
 describe("files of tiny segments, one open at a time, keep the contract", () => {
   const tiny = { segmentBlocks: 3, maxOpenFiles: 1 };
-  storageContract({
+  const subject: Subject = {
     make: () => nodeFiles(newDirectory(), tiny),
     open: openStorage,
     restart: (storage) => restart(storage, tiny),
-  });
+  };
+  storageContract(subject);
+  wideContract(subject);
 });
 
 describe("the layout of files", () => {
