@@ -85,8 +85,6 @@ export {
   PAGE_SPECIAL_OFFSET,
   PAGE_UPPER_OFFSET,
 } from "./shared/page.ts";
-export { PinnedBuffer } from "./shared/pinned-buffer.ts";
-export { Relation } from "./shared/relation.ts";
 export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
 export type { ParameterValue } from "./shared/parameter-texts.ts";
 export {

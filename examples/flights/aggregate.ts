@@ -1,6 +1,6 @@
 /**
- * A hash aggregation, count(*), avg(delay) and max(distance) a group, whose table lives in wasm
- * process memory. Each backend runs one over its share of the pages (the partial phase); the leader
+ * A hash aggregation whose table lives in wasm process memory. What is kept of each group is its
+ * transition state (transition.ts); this file finds a key's state and never looks inside. Each backend runs one over its share of the pages (the partial phase); the leader
  * runs one over their results (the final phase). Both obey the same limit.
  *
  *   ExecutorState                per-query context: the result, and everything below
@@ -12,10 +12,10 @@
  *         ┌───────────────┬───────────┐
  *  bucket │ entry, 0 free │ hash      │   open addressing: the next bucket is tried
  *         └───────────────┴───────────┘
- *          0            8           12            16            20
- *         ┌────────────┬───────────┬─────────────┬─────────────┬───────────┬───┐
- *   entry │ delays, f64│ count u32 │ distance i32│ key length  │ key bytes │pad│ to 8 bytes
- *         └────────────┴───────────┴─────────────┴─────────────┴───────────┴───┘
+ *          0                  state bytes     + 4
+ *         ┌──────────────────┬──────────────┬───────────┬───┐
+ *   entry │ transition state │ key length   │ key bytes │pad│ to 8 bytes
+ *         └──────────────────┴──────────────┴───────────┴───┘
  *
  * The limit is work_mem × hash_mem_multiplier, compared with what the two HashAgg contexts have
  * taken in blocks, after each new group. Beyond it the aggregation refuses; it does not spill.
@@ -30,14 +30,12 @@ import {
   type MemoryContext,
   type ProcessMemory,
 } from "../../bindings/index.ts";
+import type { GroupValues, Transition } from "./transition.ts";
 
 const BUCKET_SHIFT = 3; // 8 bytes
 const FIRST_BUCKETS = 256;
 
-const COUNT_OFFSET = 8;
-const DISTANCE_OFFSET = 12;
-const KEY_LENGTH_OFFSET = 16;
-const KEY_OFFSET = 20;
+const LENGTH_WORD_BYTES = 4;
 const ENTRY_ALIGN_MASK = 7;
 
 const MIN_BLOCK_BYTES = 8192; // 8 kB
@@ -53,17 +51,9 @@ export interface HashLimit {
 }
 
 /** One group of a finished aggregation. */
-export interface Group {
+export interface Group extends GroupValues {
   /** The key's bytes as they are in the rows. */
   readonly key: Uint8Array;
-  readonly count: number;
-  readonly delaySum: number;
-  readonly maxDistance: number;
-}
-
-/** Bytes a group's entry takes in a packed result. */
-function packedBytes(keyBytes: number): number {
-  return (KEY_OFFSET + keyBytes + ENTRY_ALIGN_MASK) & ~ENTRY_ALIGN_MASK;
 }
 
 /** Largest power of two not above work_mem / 16, within 8 kB and 8 MB. */
@@ -85,8 +75,10 @@ export class HashAggregate {
   // Process memory is reserved in full here, so these views last as long as it does.
   readonly #u8: Uint8Array;
   readonly #u32: Uint32Array;
-  readonly #i32: Int32Array;
-  readonly #f64: Float64Array;
+  readonly #transition: Transition;
+  /** Offsets in an entry. */
+  readonly #keyLengthOffset: number;
+  readonly #keyOffset: number;
   #buckets: ChunkPtr;
   #bucketCount: number = FIRST_BUCKETS;
   #groups = 0;
@@ -94,8 +86,9 @@ export class HashAggregate {
   /**
    * @param executor - the per-query context; deleting it frees the aggregation
    * @param groupBy - the column grouped by, for the message of a refusal
+   * @param transition - what is kept of each group
    */
-  constructor(executor: MemoryContext, groupBy: string, limit: HashLimit) {
+  constructor(executor: MemoryContext, groupBy: string, limit: HashLimit, transition: Transition) {
     const { memory } = executor;
     this.#memory = memory;
     this.#executor = executor;
@@ -110,8 +103,9 @@ export class HashAggregate {
     });
     this.#u8 = memory.u8;
     this.#u32 = memory.u32;
-    this.#i32 = memory.i32;
-    this.#f64 = memory.f64;
+    this.#transition = transition;
+    this.#keyLengthOffset = transition.bytes;
+    this.#keyOffset = transition.bytes + LENGTH_WORD_BYTES;
     this.#buckets = this.#meta.allocZero(FIRST_BUCKETS << BUCKET_SHIFT);
   }
 
@@ -121,34 +115,30 @@ export class HashAggregate {
   }
 
   /**
-   * Adds one row to its group.
+   * Finds the transition state of a key; makes it for a new one.
    *
    * @param key - address of the key's bytes in process memory; they are copied for a new group
+   * @returns address of the state; it lasts as long as the aggregation
    * @throws {@link LimitExceededError} when the group was new and the limit is passed
    */
-  add(key: number, keyBytes: number, delay: number, distance: number): void {
-    this.#accumulate(this.#entry(key, keyBytes), 1, delay, distance);
+  state(key: number, keyBytes: number): number {
+    return this.#entry(key, keyBytes);
   }
 
   /**
    * Adds the groups of another aggregation's {@link pack}.
    *
    * @param tuple - per-tuple context; holds one group at a time and is reset after each
-   * @throws {@link LimitExceededError} as {@link add}
+   * @throws {@link LimitExceededError} as {@link state}
    */
   merge(packed: Uint8Array, tuple: MemoryContext): void {
     const words = new Uint32Array(packed.buffer, packed.byteOffset);
     for (let at = 0; at < packed.length; ) {
-      const keyBytes = words[(at + KEY_LENGTH_OFFSET) >>> 2] ?? 0;
-      const length = packedBytes(keyBytes);
+      const keyBytes = words[(at + this.#keyLengthOffset) >>> 2] ?? 0;
+      const length = this.#packedBytes(keyBytes);
       const from = tuple.alloc(length);
       this.#u8.set(packed.subarray(at, at + length), from);
-      this.#accumulate(
-        this.#entry(from + KEY_OFFSET, keyBytes),
-        this.#u32[(from + COUNT_OFFSET) >>> 2] ?? 0,
-        this.#f64[from >>> 3] ?? 0,
-        this.#i32[(from + DISTANCE_OFFSET) >>> 2] ?? 0,
-      );
+      this.#transition.combine(this.#entry(from + this.#keyOffset, keyBytes), from);
       tuple.reset();
       at += length;
     }
@@ -158,13 +148,13 @@ export class HashAggregate {
   pack(): { readonly at: ChunkPtr; readonly bytes: number } {
     let bytes = 0;
     this.#forEachEntry((_entry, keyBytes) => {
-      bytes += packedBytes(keyBytes);
+      bytes += this.#packedBytes(keyBytes);
     });
     const at = this.#executor.allocZero(bytes);
     let to: number = at;
     this.#forEachEntry((entry, keyBytes) => {
-      this.#u8.copyWithin(to, entry, entry + KEY_OFFSET + keyBytes);
-      to += packedBytes(keyBytes);
+      this.#u8.copyWithin(to, entry, entry + this.#keyOffset + keyBytes);
+      to += this.#packedBytes(keyBytes);
     });
     return { at, bytes };
   }
@@ -172,22 +162,14 @@ export class HashAggregate {
   /** Calls `visit` with each group, in no particular order. */
   forEachGroup(visit: (group: Group) => void): void {
     this.#forEachEntry((entry, keyBytes) => {
-      visit({
-        key: this.#u8.slice(entry + KEY_OFFSET, entry + KEY_OFFSET + keyBytes),
-        count: this.#u32[(entry + COUNT_OFFSET) >>> 2] ?? 0,
-        delaySum: this.#f64[entry >>> 3] ?? 0,
-        maxDistance: this.#i32[(entry + DISTANCE_OFFSET) >>> 2] ?? 0,
-      });
+      const key = this.#u8.slice(entry + this.#keyOffset, entry + this.#keyOffset + keyBytes);
+      visit({ key, ...this.#transition.values(entry) });
     });
   }
 
-  #accumulate(entry: number, count: number, delay: number, distance: number): void {
-    const sumAt = entry >>> 3;
-    const countAt = (entry + COUNT_OFFSET) >>> 2;
-    const distanceAt = (entry + DISTANCE_OFFSET) >>> 2;
-    this.#f64[sumAt] = (this.#f64[sumAt] ?? 0) + delay;
-    this.#u32[countAt] = (this.#u32[countAt] ?? 0) + count;
-    if (distance > (this.#i32[distanceAt] ?? 0)) this.#i32[distanceAt] = distance;
+  /** Bytes a group's entry takes in a packed result. */
+  #packedBytes(keyBytes: number): number {
+    return (this.#keyOffset + keyBytes + ENTRY_ALIGN_MASK) & ~ENTRY_ALIGN_MASK;
   }
 
   /** Finds the entry of a key, or makes one. Ends because a bucket in four is free. */
@@ -203,8 +185,8 @@ export class HashAggregate {
   }
 
   #sameKey(entry: number, key: number, keyBytes: number): boolean {
-    if (this.#u32[(entry + KEY_LENGTH_OFFSET) >>> 2] !== keyBytes) return false;
-    const own = entry + KEY_OFFSET;
+    if (this.#u32[(entry + this.#keyLengthOffset) >>> 2] !== keyBytes) return false;
+    const own = entry + this.#keyOffset;
     for (let i = 0; i < keyBytes; i += 1) {
       if (this.#u8[own + i] !== this.#u8[key + i]) return false;
     }
@@ -212,10 +194,10 @@ export class HashAggregate {
   }
 
   #newEntry(word: number, hash: number, key: number, keyBytes: number): number {
-    const entry = this.#tuples.allocZero(KEY_OFFSET + keyBytes);
-    this.#i32[(entry + DISTANCE_OFFSET) >>> 2] = -0x80000000;
-    this.#u32[(entry + KEY_LENGTH_OFFSET) >>> 2] = keyBytes;
-    this.#u8.copyWithin(entry + KEY_OFFSET, key, key + keyBytes);
+    const entry = this.#tuples.allocZero(this.#keyOffset + keyBytes);
+    this.#transition.clear(entry);
+    this.#u32[(entry + this.#keyLengthOffset) >>> 2] = keyBytes;
+    this.#u8.copyWithin(entry + this.#keyOffset, key, key + keyBytes);
     this.#u32[word] = entry;
     this.#u32[word + 1] = hash;
     this.#groups += 1;
@@ -268,7 +250,7 @@ export class HashAggregate {
     const first = this.#buckets >>> 2;
     for (let word = first; word < first + (this.#bucketCount << 1); word += 2) {
       const entry = this.#u32[word] ?? 0;
-      if (entry !== 0) visit(entry, this.#u32[(entry + KEY_LENGTH_OFFSET) >>> 2] ?? 0);
+      if (entry !== 0) visit(entry, this.#u32[(entry + this.#keyLengthOffset) >>> 2] ?? 0);
     }
   }
 

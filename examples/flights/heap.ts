@@ -59,7 +59,8 @@ export const DISTANCE_OFFSET = 12;
 export const ORIGIN_OFFSET = 16;
 
 const ROW_ALIGN_MASK = 7;
-const MIN_ROW_BYTES = 24;
+/** Bytes a flight has at least. */
+export const MIN_ROW_BYTES = 24;
 const LINE_POINTER_BYTES = 4;
 const LINE_POINTER_SHIFT = 2;
 const LP_OFFSET_MASK = 0x7fff;
@@ -72,6 +73,11 @@ const VARLENA_HEADER_BYTES = 1;
 /** Longest text a short varlena can hold. */
 export const MAX_TEXT_BYTES = 126;
 
+/** Longest row that fits on an empty page, with its line pointer; a multiple of 8. */
+export const MAX_ROW_BYTES: number =
+  (BLOCK_BYTES - PAGE_HEADER_BYTES - LINE_POINTER_BYTES) & ~ROW_ALIGN_MASK;
+/** What {@link reserveRow} returns for a page that is full. */
+export const NO_ROOM = 0;
 /** What {@link rowCount} returns for a page that is no heap page. */
 export const NOT_A_HEAP_PAGE = -1;
 
@@ -93,27 +99,37 @@ export function addRow(
   origin: Uint8Array,
   destination: Uint8Array,
 ): boolean {
-  const { u8, u16, u32, i32, f64 } = frames;
+  const { u8, i32, f64 } = frames;
   const text = origin.length + destination.length + 2 * VARLENA_HEADER_BYTES;
-  const length = (ORIGIN_OFFSET + text + ROW_ALIGN_MASK) & ~ROW_ALIGN_MASK;
-  const lowerAt = (page + PAGE_LOWER_OFFSET) >>> 1;
-  const upperAt = (page + PAGE_UPPER_OFFSET) >>> 1;
-  const lower = u16[lowerAt] ?? 0;
-  const upper = (u16[upperAt] ?? 0) - length;
-  if (upper < lower + LINE_POINTER_BYTES) return false;
-
-  const row = page + upper;
+  const row = reserveRow(frames, page, ORIGIN_OFFSET + text);
+  if (row === NO_ROOM) return false;
   f64[row >>> 3] = date;
   i32[(row + DELAY_OFFSET) >>> 2] = delay;
   i32[(row + DISTANCE_OFFSET) >>> 2] = distance;
   const next = putText(u8, row + ORIGIN_OFFSET, origin);
   putText(u8, next, destination);
+  return true;
+}
 
+/**
+ * Makes room for a row of `bytes` on a page and points a new line pointer at it. The caller holds
+ * the exclusive lock, has begun a change, and writes the row.
+ *
+ * @param page - byte offset of the page in the region
+ * @returns the row's byte address in the region, a multiple of 8, or {@link NO_ROOM}
+ */
+export function reserveRow({ u16, u32 }: Frames, page: number, bytes: number): number {
+  const length = (bytes + ROW_ALIGN_MASK) & ~ROW_ALIGN_MASK;
+  const lowerAt = (page + PAGE_LOWER_OFFSET) >>> 1;
+  const upperAt = (page + PAGE_UPPER_OFFSET) >>> 1;
+  const lower = u16[lowerAt] ?? 0;
+  const upper = (u16[upperAt] ?? 0) - length;
+  if (upper < lower + LINE_POINTER_BYTES) return NO_ROOM;
   const pointer = upper | (LP_NORMAL << LP_FLAGS_SHIFT) | (length << LP_LENGTH_SHIFT);
   u32[(page + lower) >>> LINE_POINTER_SHIFT] = pointer;
   u16[lowerAt] = lower + LINE_POINTER_BYTES;
   u16[upperAt] = upper;
-  return true;
+  return page + upper;
 }
 
 /** Writes a short varlena and returns the address after it. */
@@ -141,15 +157,21 @@ export function rowCount(frames: Frames, page: number): number {
 /**
  * Finds row `index` of a page.
  *
+ * @param least - bytes a row has at least; default those of a flight
  * @returns byte address in the region, a multiple of 8; 0 if the line pointer leads nowhere
  */
-export function rowAddress(frames: Frames, page: number, index: number): number {
+export function rowAddress(
+  frames: Frames,
+  page: number,
+  index: number,
+  least: number = MIN_ROW_BYTES,
+): number {
   const at = (page + PAGE_HEADER_BYTES) >>> LINE_POINTER_SHIFT;
   const pointer = frames.u32[at + index] ?? 0;
   const offset = pointer & LP_OFFSET_MASK;
   const length = pointer >>> LP_LENGTH_SHIFT;
   const there = ((pointer >>> LP_FLAGS_SHIFT) & LP_FLAGS_MASK) === LP_NORMAL;
-  const fits = length >= MIN_ROW_BYTES && offset + length <= BLOCK_BYTES;
+  const fits = length >= least && offset + length <= BLOCK_BYTES;
   return there && fits && (offset & ROW_ALIGN_MASK) === 0 ? page + offset : 0;
 }
 

@@ -12,20 +12,23 @@ import {
   SharedMemory,
 } from "../../bindings/index.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
-import { type Group, HashAggregate } from "./aggregate.ts";
+import type { Group } from "./aggregate.ts";
 import { holdingsOf } from "./leaks.ts";
 import {
   type BackendAudit,
+  type CsvPlan,
+  type CsvSource,
   type ErrorReport,
   type LoadMessage,
   type LoadOutcome,
   type LoadProgress,
+  type LoadRequest,
   type QueryMessage,
   RemoteError,
   reportOf,
 } from "./messages.ts";
 import { flightsPath } from "./parquet.ts";
-import type { Plan } from "./query.ts";
+import { finalAggregate, type Plan } from "./query.ts";
 import { ParallelScan, SCAN_SEGMENT, SCAN_SEGMENT_BYTES } from "./scan.ts";
 import { Thread } from "./threads.ts";
 
@@ -44,6 +47,8 @@ export interface JobOptions {
   readonly workers: number;
   /** Rows to load at most; tables of different sizes are different relations. */
   readonly maxRows: number;
+  /** A CSV file to load and query instead of the flights. */
+  readonly csv?: Omit<CsvSource, "kind" | "maxRows">;
 }
 
 /** How one backend fared in a query. */
@@ -95,8 +100,6 @@ interface Answer {
 export class FlightsJob {
   readonly options: JobOptions;
   readonly shared: SharedMemory;
-  /** Name of the table. */
-  readonly relation: string;
   /** Process memory of the leader, which combines the backends' results. */
   readonly memory: ProcessMemory;
   #backends: QueryThread[] = [];
@@ -105,14 +108,13 @@ export class FlightsJob {
   #started = 0;
   #blocks = 0;
   #closing: Promise<void> | undefined;
+  #relation: string;
+  #csv: CsvPlan | undefined;
 
-  readonly #release: () => void;
-
-  private constructor(options: JobOptions, shared: SharedMemory, release: () => void) {
+  private constructor(options: JobOptions, shared: SharedMemory) {
     this.options = options;
     this.shared = shared;
-    this.#release = release;
-    this.relation = Number.isFinite(options.maxRows) ? `flights_${options.maxRows}` : "flights";
+    this.#relation = Number.isFinite(options.maxRows) ? `flights_${options.maxRows}` : "flights";
     this.memory = ProcessMemory.createSync();
   }
 
@@ -122,27 +124,30 @@ export class FlightsJob {
    * @throws PallocError for a parameter out of range or a directory that cannot be used
    */
   static async open(options: JobOptions): Promise<FlightsJob> {
-    const storage = nodeFiles(options.dataDirectory);
-    const release = (await storage.claim?.()) ?? (() => undefined);
-    try {
-      const shared = await SharedMemory.create({
-        settings: {
-          shared_buffers: options.sharedBuffers,
-          work_mem: options.workMem,
-          max_connections: MAX_CONNECTIONS,
-        },
-        storage,
-        segments: { [SCAN_SEGMENT]: SCAN_SEGMENT_BYTES },
-      });
-      return new FlightsJob(options, shared, release);
-    } catch (error) {
-      release();
-      throw error;
-    }
+    const shared = await SharedMemory.create({
+      settings: {
+        shared_buffers: options.sharedBuffers,
+        work_mem: options.workMem,
+        max_connections: MAX_CONNECTIONS,
+      },
+      storage: nodeFiles(options.dataDirectory),
+      segments: { [SCAN_SEGMENT]: SCAN_SEGMENT_BYTES },
+    });
+    return new FlightsJob(options, shared);
   }
 
   get settings(): ResolvedSettings {
     return this.shared.settings;
+  }
+
+  /** Name of the table; that of a CSV file is known after the load. */
+  get relation(): string {
+    return this.#relation;
+  }
+
+  /** What is known of a CSV file's table after the load; undefined for flights. */
+  get csv(): CsvPlan | undefined {
+    return this.#csv;
   }
 
   /** Whether a load is under way. */
@@ -157,13 +162,16 @@ export class FlightsJob {
 
   /** Loads the table in a backend of its own, unless it is there and complete. */
   async load(onProgress: (progress: LoadProgress) => void): Promise<LoadOutcome> {
-    const { relation, options, shared } = this;
-    const loader = new Thread<LoadMessage>("the loader", "./load-worker.js", {
-      handle: shared.handle,
-      source: flightsPath(),
-      relation,
-      maxRows: options.maxRows,
-    });
+    const { relation, options } = this;
+    const { csv, maxRows } = options;
+    const request: LoadRequest = {
+      handle: this.shared.handle,
+      source:
+        csv === undefined
+          ? { kind: "flights", path: flightsPath(), relation, maxRows }
+          : { kind: "csv", ...csv, maxRows },
+    };
+    const loader = new Thread<LoadMessage>("the loader", "./load-worker.js", request);
     this.#loader = loader;
     const answer = await loader.request(undefined, (message) => {
       if (message.kind === "progress") onProgress(message.progress);
@@ -172,6 +180,8 @@ export class FlightsJob {
     await loader.ended;
     this.#loader = undefined;
     if (answer.kind !== "done") throw failure(answer);
+    this.#relation = answer.table.relation;
+    this.#csv = answer.table.csv;
     return answer.value;
   }
 
@@ -185,10 +195,13 @@ export class FlightsJob {
   async query(plan: QueryPlan): Promise<QueryOutcome> {
     await this.#startBackends();
     const started = performance.now();
-    const answers = await this.#scan({ ...plan, relation: this.relation });
+    const csv = this.#csv === undefined ? {} : { csv: this.#csv };
+    const whole: Plan = { ...plan, relation: this.#relation, ...csv };
+    const answers = await this.#scan(whole);
     const before = holdingsOf(this.memory, 0);
     const refusal = refusalOf(answers);
-    const combined = refusal === undefined ? this.#combine(plan, answers) : { groups: [], refusal };
+    const combined =
+      refusal === undefined ? this.#combine(whole, answers) : { groups: [], refusal };
     const seconds = (performance.now() - started) / 1000;
     const backends = answers.map(reportOfBackend);
     return {
@@ -222,7 +235,6 @@ export class FlightsJob {
     const threads = [...this.#backends, ...(this.#loader === undefined ? [] : [this.#loader])];
     await Promise.all(threads.map((thread) => thread.terminate()));
     await this.shared.close();
-    this.#release();
     this.memory.dispose();
   }
 
@@ -269,11 +281,11 @@ export class FlightsJob {
   }
 
   /** The final phase: one aggregation over the backends' groups, under the same limit. */
-  #combine(plan: QueryPlan, answers: readonly Answer[]): { groups: Group[]; refusal?: Refusal } {
+  #combine(plan: Plan, answers: readonly Answer[]): { groups: Group[]; refusal?: Refusal } {
     const executor = this.memory.top.createChild("ExecutorState");
     try {
       const tuple = executor.createChild("ExprContext");
-      const aggregate = new HashAggregate(executor, plan.groupBy, plan.limit);
+      const aggregate = finalAggregate(executor, plan);
       for (const { message } of answers) {
         if (message.kind === "done") aggregate.merge(message.value.partial.packed, tuple);
       }
@@ -290,8 +302,8 @@ export class FlightsJob {
   }
 }
 
-/** A plan without the relation, which the job knows. */
-export type QueryPlan = Omit<Plan, "relation">;
+/** A plan without the table, which the job knows. */
+export type QueryPlan = Omit<Plan, "relation" | "csv">;
 
 const LEADER = "the leader";
 const LIMIT_EXCEEDED = "53400";

@@ -2,21 +2,25 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { Backend } from "../../bindings/index.ts";
-import { ensureLoaded } from "./load.ts";
-import { type LoadMessage, type LoadRequest, reportOf } from "./messages.ts";
+import { ensureCsvLoaded } from "./csv/load.ts";
+import { ensureFlightsLoaded } from "./flight-load.ts";
+import { type LoadMessage, type LoadProgress, type LoadRequest, reportOf } from "./messages.ts";
 
 function post(message: LoadMessage): void {
   parentPort?.postMessage(message);
 }
 
-async function run({ handle, ...request }: LoadRequest): Promise<void> {
+async function run({ handle, source }: LoadRequest): Promise<void> {
   const backend = await Backend.attach(handle);
+  const onProgress = (progress: LoadProgress): void => post({ kind: "progress", progress });
   try {
-    const value = await ensureLoaded(backend, {
-      ...request,
-      onProgress: (progress) => post({ kind: "progress", progress }),
-    });
-    post({ kind: "done", value });
+    if (source.kind === "flights") {
+      const value = await ensureFlightsLoaded(backend, source, onProgress);
+      post({ kind: "done", value, table: { relation: source.relation } });
+    } else {
+      const { outcome, table } = await ensureCsvLoaded(backend, source, onProgress);
+      post({ kind: "done", value: outcome, table });
+    }
   } finally {
     backend.detach();
   }

@@ -4,6 +4,7 @@
  */
 
 import { PallocError, type SharedMemoryHandle } from "../../bindings/index.ts";
+import type { CsvTable } from "./csv/table.ts";
 import type { Holdings } from "./leaks.ts";
 import type { PartialResult, Plan } from "./query.ts";
 
@@ -22,20 +23,57 @@ export interface ErrorReport {
   readonly stack?: string;
 }
 
-/** `workerData` of load-worker.ts. */
-export interface LoadRequest {
-  readonly handle: SharedMemoryHandle;
-  /** Parquet file to read. */
-  readonly source: string;
+/** The flights, to be loaded from their Parquet file. */
+export interface FlightsSource {
+  readonly kind: "flights";
+  readonly path: string;
   /** Relation to have in the end. */
   readonly relation: string;
   /** Rows to load at most. */
   readonly maxRows: number;
 }
 
-/** Where a load is. */
+/** A CSV file, and what is to be asked of it. */
+export interface CsvSource {
+  readonly kind: "csv";
+  /** Absolute. */
+  readonly path: string;
+  /** Name of the column to group by; a missing one is told together with those there are. */
+  readonly groupBy: string | undefined;
+  /** Name of the column to aggregate. */
+  readonly agg: string | undefined;
+  /** Rows to load at most. */
+  readonly maxRows: number;
+  /** Whether to load the file again though it is the one that was loaded. */
+  readonly reload: boolean;
+}
+
+/** `workerData` of load-worker.ts. */
+export interface LoadRequest {
+  readonly handle: SharedMemoryHandle;
+  readonly source: FlightsSource | CsvSource;
+}
+
+/** A CSV table, with what a query does with it. */
+export interface CsvPlan extends CsvTable {
+  /** First block that has rows. */
+  readonly firstBlock: number;
+  /** Index of the column to group by. */
+  readonly groupBy: number;
+  /** Index of the column to aggregate. */
+  readonly agg: number;
+}
+
+/** What there is to be queried after a load. */
+export interface LoadedTable {
+  readonly relation: string;
+  /** Missing for flights. */
+  readonly csv?: CsvPlan;
+}
+
+/** Where a load is; the check of a file counts bytes. */
 export interface LoadProgress {
-  readonly phase: "rows" | "checkpoint";
+  readonly phase: "check" | "rows" | "checkpoint";
   readonly done: number;
   readonly total: number;
 }
@@ -58,7 +96,7 @@ export interface LoadOutcome {
 /** What load-worker.ts posts. */
 export type LoadMessage =
   | { readonly kind: "progress"; readonly progress: LoadProgress }
-  | { readonly kind: "done"; readonly value: LoadOutcome }
+  | { readonly kind: "done"; readonly value: LoadOutcome; readonly table: LoadedTable }
   | { readonly kind: "failed"; readonly error: ErrorReport };
 
 /** What the main thread posts to query-worker.ts. */

@@ -11,6 +11,7 @@ export interface ProgressDisplay {
 }
 
 const TITLES = {
+  check: "Checking bytes",
   rows: "Loading rows",
   checkpoint: "Writing dirty buffers",
 } as const;
@@ -39,7 +40,7 @@ function progressBar(stream: NodeJS.WriteStream): ProgressDisplay {
 }
 
 /** Between two lines, in percent. */
-const STEPS = { rows: 10, checkpoint: 50 } as const;
+const STEPS = { check: 10, rows: 10, checkpoint: 50 } as const;
 
 function progressLines(stream: NodeJS.WriteStream): ProgressDisplay {
   let next = 0;

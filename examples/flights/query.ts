@@ -1,17 +1,13 @@
 /**
- * What a backend does of `select KEY, count(*), avg(delay), max(distance) from flights group by
- * KEY`: takes block ranges from the parallel scan, walks each page's rows under a pin and a share
- * lock, and adds them to its hash aggregation. Everything it allocates lives below one per-query
- * context.
- *
- * A row's key is "detoasted" into the per-tuple context, which is reset after the row: text gets a
- * 4-byte length word instead of the 1-byte header it has on the page, as PostgreSQL does before it
- * hashes a short varlena. That is also how the bytes get from shared into private memory.
+ * What a backend does of an aggregation: takes block ranges from the parallel scan, walks each
+ * page's rows under a pin and a share lock, and has them added to its hash aggregation. Everything
+ * it allocates lives below one per-query context. What a row is, only the {@link RowConsumer} knows:
+ * flight-rows.ts or csv/rows.ts.
  *
  * The loop over rows makes no JavaScript object; the loop over pages makes none either.
  *
  * PostgreSQL: src/backend/executor/execMain.c, standard_ExecutorRun;
- * src/backend/access/heap/heapam.c, heapgettup_pagemode; src/backend/common/detoast.c, detoast_attr
+ * src/backend/access/heap/heapam.c, heapgettup_pagemode
  */
 
 import {
@@ -23,26 +19,25 @@ import {
   type Relation,
 } from "../../bindings/index.ts";
 import { HashAggregate, type HashLimit } from "./aggregate.ts";
-import {
-  DATE_OFFSET,
-  DELAY_OFFSET,
-  DISTANCE_OFFSET,
-  ORIGIN_OFFSET,
-  rowAddress,
-  rowCount,
-  textLength,
-  textStart,
-} from "./heap.ts";
+import { CsvRows } from "./csv/rows.ts";
+import { FlightRows } from "./flight-rows.ts";
+import { rowAddress, rowCount } from "./heap.ts";
+import type { CsvPlan } from "./messages.ts";
+import { readPages } from "./pages.ts";
 import { BLOCKS_PER_RANGE, type ParallelScan, SCAN_DONE } from "./scan.ts";
+import { ColumnState, FlightState } from "./transition.ts";
 
-/** The columns a query may group by. */
+/** The columns of flights a query may group by. */
 export type GroupColumn = "origin" | "date";
 
 /** One query, as the leader hands it to each backend. */
 export interface Plan {
   readonly relation: string;
-  readonly groupBy: GroupColumn;
+  /** Of flights a {@link GroupColumn}; of a CSV table the column's name, for messages alone. */
+  readonly groupBy: string;
   readonly limit: HashLimit;
+  /** Missing for flights. */
+  readonly csv?: CsvPlan;
 }
 
 /** A backend's share of the result. */
@@ -54,14 +49,37 @@ export interface PartialResult {
   readonly packed: Uint8Array;
 }
 
-const LENGTH_WORD_BYTES = 4;
-const LENGTH_SHIFT = 2;
-const DATE_BYTES = 8;
+/** Takes a scan's rows one by one. */
+export interface RowConsumer {
+  /** Bytes a row has at least; a line pointer to fewer leads nowhere. */
+  readonly leastBytes: number;
+  /** @param row - byte address in the region @returns false if it is no row */
+  add(row: number): boolean;
+}
 
 /** The SQL text of a plan. */
-export function sqlOf(plan: Plan): string {
-  const { groupBy, relation } = plan;
-  return `select ${groupBy}, count(*), avg(delay), max(distance) from ${relation} group by ${groupBy}`;
+export function sqlOf({ groupBy, relation, csv }: Plan): string {
+  if (csv === undefined) {
+    return `select ${groupBy}, count(*), avg(delay), max(distance) from ${relation} group by ${groupBy}`;
+  }
+  const key = quoted(groupBy);
+  const value = quoted(csv.columns[csv.agg]?.name ?? "");
+  return (
+    `select ${key}, count(*), count(${value}), avg(${value}), max(${value}) ` +
+    `from ${quoted(relation)} group by ${key}`
+  );
+}
+
+/** A name as SQL wants it: in quotes unless it is plain. PostgreSQL: quote_identifier */
+function quoted(name: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
+}
+
+/** The leader's aggregation, which only combines what the backends have. */
+export function finalAggregate(executor: MemoryContext, plan: Plan): HashAggregate {
+  const { memory } = executor;
+  const state = plan.csv === undefined ? new FlightState(memory) : new ColumnState(memory);
+  return new HashAggregate(executor, plan.groupBy, plan.limit, state);
 }
 
 /** One backend's execution of a plan. */
@@ -69,20 +87,33 @@ export class PartialQuery {
   readonly #pool: BufferPool;
   readonly #memory: ProcessMemory;
   readonly #relation: Relation;
-  readonly #groupBy: GroupColumn;
+  readonly #firstBlock: number;
   readonly #tuple: MemoryContext;
   readonly #aggregate: HashAggregate;
+  readonly #consumer: RowConsumer;
   #rows = 0;
   #blocks = 0;
 
   /** @param executor - the per-query context; whoever made it deletes it */
   constructor(backend: Backend, executor: MemoryContext, relation: Relation, plan: Plan) {
-    this.#pool = backend.buffers;
-    this.#memory = backend.memory;
+    const { memory, buffers: pool } = backend;
+    const { groupBy, limit, csv } = plan;
+    this.#pool = pool;
+    this.#memory = memory;
     this.#relation = relation;
-    this.#groupBy = plan.groupBy;
-    this.#tuple = executor.createChild("ExprContext");
-    this.#aggregate = new HashAggregate(executor, plan.groupBy, plan.limit);
+    this.#firstBlock = csv?.firstBlock ?? 0;
+    const tuple = executor.createChild("ExprContext");
+    this.#tuple = tuple;
+    if (csv === undefined) {
+      const state = new FlightState(memory);
+      this.#aggregate = new HashAggregate(executor, groupBy, limit, state);
+      const column = groupBy as GroupColumn;
+      this.#consumer = new FlightRows(pool, tuple, this.#aggregate, state, column);
+    } else {
+      const state = new ColumnState(memory);
+      this.#aggregate = new HashAggregate(executor, groupBy, limit, state);
+      this.#consumer = new CsvRows(pool, tuple, this.#aggregate, state, csv);
+    }
   }
 
   /**
@@ -93,9 +124,10 @@ export class PartialQuery {
    * @throws DataCorruptedError when a page does not hold what was written
    */
   run(scan: ParallelScan, onRange: (first: number) => void): PartialResult {
+    const visit = (page: number, block: number): void => this.#scanPage(page, block);
     for (let first = scan.nextRange(); first !== SCAN_DONE; first = scan.nextRange()) {
       const end = Math.min(first + BLOCKS_PER_RANGE, scan.blocks);
-      for (let block = first; block < end; block += 1) this.#scanBlock(block);
+      readPages(this.#pool, this.#relation, Math.max(first, this.#firstBlock), end, visit);
       onRange(first);
     }
     const { at, bytes } = this.#aggregate.pack();
@@ -107,56 +139,20 @@ export class PartialQuery {
     };
   }
 
-  #scanBlock(block: number): void {
-    const pool = this.#pool;
-    const buffer = pool.pin(this.#relation.id, block);
-    try {
-      pool.lockShare(buffer);
-      try {
-        this.#scanPage(pool.offset(buffer), block);
-      } finally {
-        pool.unlock(buffer);
-      }
-    } finally {
-      pool.unpin(buffer);
-    }
-    this.#blocks += 1;
-  }
-
   #scanPage(page: number, block: number): void {
     const pool = this.#pool;
-    const { i32 } = pool;
+    const consumer = this.#consumer;
+    const { leastBytes } = consumer;
     const rows = rowCount(pool, page);
     for (let index = 0; index < rows; index += 1) {
-      const row = rowAddress(pool, page, index);
+      const row = rowAddress(pool, page, index, leastBytes);
       if (row === 0) throw this.#corrupted(block, `line pointer ${index + 1} leads nowhere`);
-      const delay = i32[(row + DELAY_OFFSET) >>> 2] ?? 0;
-      const distance = i32[(row + DISTANCE_OFFSET) >>> 2] ?? 0;
-      if (this.#groupBy === "origin") this.#addByOrigin(row, delay, distance);
-      else this.#addByDate(row, delay, distance);
+      if (!consumer.add(row)) throw this.#corrupted(block, `row ${index + 1} has no end`);
       this.#tuple.reset();
     }
     if (rows < 0) throw this.#corrupted(block, "the page header's bounds contradict each other");
     this.#rows += rows;
-  }
-
-  #addByOrigin(row: number, delay: number, distance: number): void {
-    const { u8: frames } = this.#pool;
-    const text = row + ORIGIN_OFFSET;
-    const length = textLength(this.#pool, text);
-    const datum = this.#tuple.alloc(LENGTH_WORD_BYTES + length);
-    const { u8, u32 } = this.#memory;
-    u32[datum >>> 2] = (LENGTH_WORD_BYTES + length) << LENGTH_SHIFT;
-    const from = textStart(text);
-    const key = datum + LENGTH_WORD_BYTES;
-    for (let i = 0; i < length; i += 1) u8[key + i] = frames[from + i] ?? 0;
-    this.#aggregate.add(key, length, delay, distance);
-  }
-
-  #addByDate(row: number, delay: number, distance: number): void {
-    const datum = this.#tuple.alloc(DATE_BYTES);
-    this.#memory.f64[datum >>> 3] = this.#pool.f64[(row + DATE_OFFSET) >>> 3] ?? 0;
-    this.#aggregate.add(datum, DATE_BYTES, delay, distance);
+    this.#blocks += 1;
   }
 
   #corrupted(block: number, detail: string): DataCorruptedError {

@@ -5,17 +5,41 @@
 
 import Table from "cli-table3";
 import type { Group } from "./aggregate.ts";
+import { csvKeyText } from "./csv/rows.ts";
+import { flightKeyText } from "./flight-rows.ts";
 import type { AuditReport, BackendReport, QueryOutcome, Refusal } from "./job.ts";
 import type { Holdings } from "./leaks.ts";
-import type { LoadOutcome } from "./messages.ts";
-import type { GroupColumn } from "./query.ts";
+import type { CsvPlan, LoadOutcome } from "./messages.ts";
 
-/** One group, as the report shows it. */
-export interface ResultRow {
+/** One group of flights, as the report shows it. */
+export interface FlightResultRow {
   readonly key: string;
   readonly count: number;
   readonly averageDelay: number;
   readonly maxDistance: number;
+}
+
+/** One group of a CSV file, as the report shows it. */
+export interface CsvResultRow {
+  /** As the file has it; null for rows without a value. */
+  readonly key: string | null;
+  /** Rows. */
+  readonly count: number;
+  /** Rows that have a value; the average is over them. */
+  readonly values: number;
+  /** Null if there is no value, as `max`. */
+  readonly average: number | null;
+  readonly max: number | null;
+}
+
+/** One group. */
+export type ResultRow = FlightResultRow | CsvResultRow;
+
+/** The CSV file of a run. */
+export interface SourceReport {
+  readonly path: string;
+  readonly bytes: number;
+  readonly columns: readonly { readonly name: string; readonly type: "number" | "text" }[];
 }
 
 /** One query of the run. */
@@ -27,7 +51,9 @@ export interface QueryReport {
   /** Rows scanned. */
   readonly rows: number;
   readonly groups: number;
-  /** All groups, largest first; only the first ten of a query with more than a thousand. */
+  /**
+   * All groups, largest first; of flights only the first ten of a query with more than a thousand.
+   */
   readonly result: readonly ResultRow[];
   readonly backends: readonly BackendReport[];
   readonly refusal?: Refusal;
@@ -71,6 +97,8 @@ export interface Report {
     readonly max_connections: number;
     readonly workers: number;
   };
+  /** Missing for flights. */
+  readonly source?: SourceReport;
   readonly load: LoadOutcome;
   readonly queries: readonly QueryReport[];
   readonly buffers: readonly BufferUse[];
@@ -91,37 +119,50 @@ const MANY_GROUPS = 1000;
 const BLOCK_BYTES = 8192;
 const MEGABYTE = 1024 * 1024;
 const WIDTH = 100;
+const CELL_LENGTH = 40;
 
 /** Makes a query's part of the report. */
 export function queryReport(
-  query: Pick<QueryReport, "title" | "sql" | "workMem" | "repeats"> & {
-    readonly groupBy: GroupColumn;
-  },
+  query: Pick<QueryReport, "title" | "sql" | "workMem" | "repeats"> & { readonly groupBy: string },
   outcome: QueryOutcome,
+  csv: CsvPlan | undefined,
 ): QueryReport {
   const { groupBy, ...names } = query;
   const { groups, refusal } = outcome;
-  const shown = groups.length > MANY_GROUPS ? groups.slice(0, TOP_ROWS) : groups;
+  const few = csv !== undefined || groups.length <= MANY_GROUPS;
+  const shown = few ? groups : groups.slice(0, TOP_ROWS);
   return {
     ...names,
     seconds: outcome.seconds,
     rows: outcome.rows,
     groups: groups.length,
-    result: shown.map((group) => resultRow(group, groupBy)),
+    result: shown.map((group) =>
+      csv === undefined ? flightResult(group, groupBy) : csvResult(group, csv),
+    ),
     backends: outcome.backends,
     audits: outcome.audits,
     ...(refusal === undefined ? {} : { refusal }),
   };
 }
 
-function resultRow({ key, count, delaySum, maxDistance }: Group, groupBy: GroupColumn): ResultRow {
-  return { key: keyText(key, groupBy), count, averageDelay: delaySum / count, maxDistance };
+function flightResult({ key, count, sum, max }: Group, groupBy: string): FlightResultRow {
+  return {
+    key: flightKeyText(key, groupBy),
+    count,
+    averageDelay: sum / count,
+    maxDistance: max,
+  };
 }
 
-function keyText(key: Uint8Array, groupBy: GroupColumn): string {
-  if (groupBy === "origin") return new TextDecoder().decode(key);
-  const milliseconds = new Float64Array(key.slice().buffer)[0] ?? 0;
-  return new Date(milliseconds).toISOString();
+function csvResult({ key, count, values, sum, max }: Group, csv: CsvPlan): CsvResultRow {
+  const some = values > 0;
+  return {
+    key: csvKeyText(key, csv),
+    count,
+    values,
+    average: some ? sum / values : null,
+    max: some ? max : null,
+  };
 }
 
 /** The report as text. */
@@ -138,13 +179,14 @@ export function reportText(report: Report): string {
   return `${sections.join("\n\n")}\n`;
 }
 
-function headText({ load, settings, relation, dataDirectory }: Report): string {
+function headText({ source, load, settings, relation, dataDirectory }: Report): string {
   const size = `${whole(load.blocks)} pages, ${megabytes(load.blocks * BLOCK_BYTES)}`;
   const lines = [
     `Table ${relation} (${size}) in ${dataDirectory}`,
     `shared_buffers ${settings.shared_buffers}, work_mem ${settings.work_mem}, ` +
       `max_connections ${settings.max_connections}, ${settings.workers} worker threads`,
   ];
+  if (source !== undefined) lines.push(...sourceText(source));
   if (!load.loaded) return [...lines, "Loaded by an earlier run."].join("\n");
   if (load.restarted) lines.push("An unfinished load was found and dropped; the load began again.");
   lines.push(
@@ -167,21 +209,53 @@ function queryText(query: QueryReport, number: number): string {
   return lines.join("\n");
 }
 
-function topText(query: QueryReport): string {
-  const rows = query.result
-    .slice(0, TOP_ROWS)
-    .map(({ key, count, averageDelay, maxDistance }) => [
-      key,
-      whole(count),
-      averageDelay.toFixed(4),
-      whole(maxDistance),
-    ]);
-  const more = query.groups - rows.length;
-  const text = table(
-    [query.sql.split(/[ ,]/)[1] ?? "key", "count", "avg delay", "max distance"],
-    rows,
-  );
+function sourceText({ path, bytes, columns }: SourceReport): string[] {
+  const named = columns.map(({ name, type }) => `${oneCell(name)} ${type}`);
+  return [`CSV file ${path} (${megabytes(bytes)})`, ...wrap(`Columns: ${named.join(", ")}`)];
+}
+
+function topText({ result, groups, sql }: QueryReport): string {
+  const rows = result.slice(0, TOP_ROWS);
+  const ofFlights = rows.filter((row) => "averageDelay" in row);
+  const ofCsv = rows.filter((row) => "values" in row);
+  const text = ofFlights.length > 0 ? flightsText(ofFlights, sql) : csvText(ofCsv);
+  const more = groups - rows.length;
   return more > 0 ? `${text}\n… and ${whole(more)} more` : text;
+}
+
+function flightsText(rows: readonly FlightResultRow[], sql: string): string {
+  const cells = rows.map(({ key, count, averageDelay, maxDistance }) => [
+    key,
+    whole(count),
+    averageDelay.toFixed(4),
+    whole(maxDistance),
+  ]);
+  return table([sql.split(/[ ,]/)[1] ?? "key", "count", "avg delay", "max distance"], cells);
+}
+
+function csvText(rows: readonly CsvResultRow[]): string {
+  const cells = rows.map(({ key, count, values, average, max }) => [
+    key === null ? "(null)" : oneCell(key),
+    whole(count),
+    whole(values),
+    average === null ? "(null)" : fraction(average),
+    max === null ? "(null)" : fraction(max),
+  ]);
+  return table(["group", "count", "values", "avg", "max"], cells);
+}
+
+/** A value of any length and any characters, fit for a table's cell. */
+function oneCell(text: string): string {
+  const plain = text.replaceAll(/[\s\p{Cc}]+/gu, " ");
+  return plain.length > CELL_LENGTH ? `${plain.slice(0, CELL_LENGTH - 1)}…` : plain;
+}
+
+/** A number with at most four decimals, or in powers of ten where that says nothing. */
+function fraction(value: number): string {
+  const size = Math.abs(value);
+  const plain = value === 0 || (size >= 0.001 && size < 1e15);
+  if (!plain) return value.toExponential(4);
+  return value.toLocaleString("en-US", { maximumFractionDigits: 4 });
 }
 
 function refusalText({ by, error, contexts }: Refusal, workMem: string): string[] {

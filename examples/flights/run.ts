@@ -1,22 +1,31 @@
 /**
- * One run over an open job: load, three queries, and what there is to say about them. The first
- * query fits into work_mem. The second, at a work_mem of 1 MB, does not and is refused. The third
- * is the first again and must give the same groups: a refusal has left everything usable.
+ * One run over an open job: load, queries, and what there is to say about them.
+ *
+ * Of flights there are three queries. The first fits into work_mem. The second, at a work_mem of
+ * 1 MB, does not and is refused. The third is the first again and must give the same groups: a
+ * refusal has left everything usable. Of a CSV file there is the one that was asked for; if it does
+ * not fit, that is the error the run ends with.
  */
 
 import { PallocError, resolveSettings } from "../../bindings/index.ts";
 import type { FlightsJob, QueryPlan } from "./job.ts";
 import { leftOver } from "./leaks.ts";
-import type { LoadProgress } from "./messages.ts";
-import { type GroupColumn, sqlOf } from "./query.ts";
-import { type BufferUse, type QueryReport, queryReport, type Report } from "./report.ts";
+import { type CsvPlan, type LoadProgress, RemoteError } from "./messages.ts";
+import { sqlOf } from "./query.ts";
+import {
+  type BufferUse,
+  type QueryReport,
+  queryReport,
+  type Report,
+  type SourceReport,
+} from "./report.ts";
 
 /** Too little for the 213,834 groups of the second query, and enough for 229. */
 const SMALL_WORK_MEM = "1MB";
 
 interface QueryStep {
   readonly title: string;
-  readonly groupBy: GroupColumn;
+  readonly groupBy: string;
   readonly workMem: string;
   /** Number of an earlier query that this one must agree with. */
   readonly repeats?: number;
@@ -48,6 +57,60 @@ class BufferLog {
   }
 }
 
+/** Runs queries one after the other and keeps what there is to report. */
+class Steps {
+  readonly queries: QueryReport[] = [];
+  readonly leaks: string[] = [];
+  readonly #job: FlightsJob;
+  readonly #log: BufferLog;
+
+  constructor(job: FlightsJob, log: BufferLog) {
+    this.#job = job;
+    this.#log = log;
+  }
+
+  async run(step: QueryStep): Promise<QueryReport> {
+    const job = this.#job;
+    const plan = planOf(job, step);
+    const outcome = await job.query(plan);
+    const { csv } = job;
+    const sql = sqlOf({ ...plan, relation: job.relation, ...(csv === undefined ? {} : { csv }) });
+    const query = queryReport({ ...step, sql }, outcome, csv);
+    this.queries.push(query);
+    const number = this.queries.length;
+    for (const { of, before, after } of outcome.audits) {
+      this.leaks.push(...leftOver(before, after).map((left) => `query ${number}, ${of}: ${left}`));
+    }
+    this.#log.note(`query ${number}`);
+    return query;
+  }
+}
+
+async function queryFlights({ options: { workMem } }: FlightsJob, steps: Steps): Promise<void> {
+  const first = await steps.run({ title: "delays by origin", groupBy: "origin", workMem });
+  await steps.run({ title: "more groups than fit", groupBy: "date", workMem: SMALL_WORK_MEM });
+  const title = "the first one again";
+  const again = await steps.run({ title, groupBy: "origin", workMem, repeats: 1 });
+  if (JSON.stringify(first.result) !== JSON.stringify(again.result)) {
+    throw new PallocError("XX000", "query 3 gave other groups than query 1");
+  }
+}
+
+async function queryCsv(job: FlightsJob, csv: CsvPlan, steps: Steps): Promise<void> {
+  const [groupBy = "", agg = ""] = [csv.groupBy, csv.agg].map((index) => csv.columns[index]?.name);
+  const { workMem } = job.options;
+  const query = await steps.run({ title: `${agg} by ${groupBy}`, groupBy, workMem });
+  if (query.refusal !== undefined) throw new RemoteError(query.refusal.error);
+}
+
+function sourceOf({ source, columns }: CsvPlan): SourceReport {
+  return {
+    path: source.path,
+    bytes: source.bytes,
+    columns: columns.map(({ name, number }) => ({ name, type: number ? "number" : "text" })),
+  };
+}
+
 /**
  * Runs the whole job and detaches its backends; the job stays open.
  *
@@ -62,29 +125,10 @@ export async function runReport(
   const load = await job.load(onProgress);
   log.note("load");
 
-  const queries: QueryReport[] = [];
-  const leaks: string[] = [];
-  const run = async (step: QueryStep): Promise<QueryReport> => {
-    const plan = planOf(job, step);
-    const outcome = await job.query(plan);
-    const sql = sqlOf({ ...plan, relation: job.relation });
-    const query = queryReport({ ...step, sql }, outcome);
-    queries.push(query);
-    for (const { of, before, after } of outcome.audits) {
-      leaks.push(
-        ...leftOver(before, after).map((left) => `query ${queries.length}, ${of}: ${left}`),
-      );
-    }
-    log.note(`query ${queries.length}`);
-    return query;
-  };
-  const { workMem } = job.options;
-  const first = await run({ title: "delays by origin", groupBy: "origin", workMem });
-  await run({ title: "more groups than fit", groupBy: "date", workMem: SMALL_WORK_MEM });
-  const again = await run({ title: "the first one again", groupBy: "origin", workMem, repeats: 1 });
-  if (JSON.stringify(first.result) !== JSON.stringify(again.result)) {
-    throw new PallocError("XX000", "query 3 gave other groups than query 1");
-  }
+  const steps = new Steps(job, log);
+  if (job.csv === undefined) await queryFlights(job, steps);
+  else await queryCsv(job, job.csv, steps);
+  const { queries, leaks } = steps;
 
   const usageCounts = job.shared.usageCounts();
   leaks.push(...(await job.detach()));
@@ -97,6 +141,7 @@ export async function runReport(
       max_connections: job.settings.maxConnections,
       workers: job.options.workers,
     },
+    ...(job.csv === undefined ? {} : { source: sourceOf(job.csv) }),
     load,
     queries,
     buffers: log.uses,

@@ -1,0 +1,177 @@
+/**
+ * Has the table of a CSV file: finds it loaded, or loads it. The file is read once to check all of
+ * it and to find out its columns, then once more into the table. A file is taken for the one that
+ * was loaded if its path, size and time of modification are the same.
+ */
+
+import type { Backend } from "../../../bindings/index.ts";
+import { PallocError } from "../../../bindings/index.ts";
+import { NO_ROOM, reserveRow } from "../heap.ts";
+import { buildTable, nothingLoaded } from "../load.ts";
+import type { CsvSource, LoadedTable, LoadOutcome, LoadProgress } from "../messages.ts";
+import { NO_PAGE, PageWriter } from "../pages.ts";
+import { ColumnFinder, columnIndex, requireNumbers } from "./columns.ts";
+import { CsvFile, placeOf } from "./file.ts";
+import {
+  type CsvTable,
+  generations,
+  readDescription,
+  tablePrefix,
+  writeDescription,
+} from "./table.ts";
+import { RowEncoder } from "./tuple.ts";
+
+/** Rows between two reports of progress. */
+const PROGRESS_ROWS = 30_000;
+const GROUP_BY = "--group-by";
+const AGG = "--agg";
+
+type OnProgress = (progress: LoadProgress) => void;
+
+/** What came of it. */
+export interface CsvLoad {
+  readonly outcome: LoadOutcome;
+  readonly table: LoadedTable;
+}
+
+/**
+ * Loads a CSV file unless its table exists. Whatever is thrown, the tables are those of before.
+ *
+ * @throws PallocError for a file that cannot be read, is no CSV, lacks a column that was asked for
+ *   or has a row too long for a page; and 53100 when the disk is full
+ */
+export async function ensureCsvLoaded(
+  backend: Backend,
+  source: CsvSource,
+  onProgress: OnProgress,
+): Promise<CsvLoad> {
+  const file = await CsvFile.open(source.path);
+  try {
+    const prefix = tablePrefix(source.path, source.maxRows);
+    const [newest = 0] = generations(backend.relationNamesSync(), prefix);
+    const known = newest > 0 && !source.reload;
+    const found = known ? findTable(backend, `${prefix}${newest}`, source, file) : undefined;
+    if (found !== undefined) return found;
+
+    const table = await describe(file, source, onProgress);
+    const relation = `${prefix}${newest + 1}`;
+    const outcome = await buildTable(backend, relation, onProgress, async (unfinished) => {
+      const writer = new PageWriter(backend.buffers, unfinished);
+      try {
+        await copyRows(backend, writer, file, table, onProgress);
+      } catch (error) {
+        writer.abandon();
+        throw error;
+      }
+      return table.rows;
+    });
+    for (const older of generations(backend.relationNamesSync(), prefix)) {
+      if (older <= newest) backend.dropRelationSync(`${prefix}${older}`);
+    }
+    return { outcome, table: tableOf(backend, relation, source) };
+  } finally {
+    await file.close();
+  }
+}
+
+/** The table if it is that of the file as it is now. */
+function findTable(
+  backend: Backend,
+  name: string,
+  source: CsvSource,
+  { identity }: CsvFile,
+): CsvLoad | undefined {
+  const relation = backend.openRelationSync(name);
+  const loaded = readDescription(backend, relation).table.source;
+  if (loaded.bytes !== identity.bytes || loaded.modified !== identity.modified) return undefined;
+  return {
+    outcome: nothingLoaded(relation.blocksSync()),
+    table: tableOf(backend, name, source),
+  };
+}
+
+function tableOf(backend: Backend, name: string, source: CsvSource): LoadedTable {
+  const { table, firstBlock } = readDescription(backend, backend.openRelationSync(name));
+  const names = table.columns.map((column) => column.name);
+  const groupBy = columnIndex(GROUP_BY, source.groupBy, names, source.path);
+  const agg = columnIndex(AGG, source.agg, names, source.path);
+  requireNumbers(AGG, table.columns[agg], source.path);
+  return { relation: name, csv: { ...table, firstBlock, groupBy, agg } };
+}
+
+/** Reads the whole file, or as many rows as are wanted, without storing anything. */
+async function describe(
+  file: CsvFile,
+  source: CsvSource,
+  onProgress: OnProgress,
+): Promise<CsvTable> {
+  const { path, bytes: total } = file.identity;
+  let finder: ColumnFinder | undefined;
+  let agg = 0;
+  await file.read({
+    header: (header, line) => {
+      finder = new ColumnFinder(header, placeOf(path, line));
+      columnIndex(GROUP_BY, source.groupBy, finder.names, path);
+      agg = columnIndex(AGG, source.agg, finder.names, path);
+    },
+    row: (values, line) => {
+      finder?.add(values, line);
+      if (finder?.isNumber(agg) === false) requireNumbers(AGG, finder.columns[agg], path);
+      return (finder?.rows ?? 0) < source.maxRows;
+    },
+    pause: (done) => onProgress({ phase: "check", done, total }),
+  });
+  return { source: file.identity, rows: finder?.rows ?? 0, columns: finder?.columns ?? [] };
+}
+
+async function copyRows(
+  backend: Backend,
+  writer: PageWriter,
+  file: CsvFile,
+  table: CsvTable,
+  onProgress: OnProgress,
+): Promise<void> {
+  const pool = backend.buffers;
+  const { path } = file.identity;
+  const encoder = new RowEncoder(table.columns);
+  writeDescription(pool, writer, table);
+  let rows = 0;
+  const add = (values: readonly string[], line: number): void => {
+    const row = atLine(path, line, () => encoder.encode(values));
+    let at = NO_ROOM;
+    if (writer.page === NO_PAGE) writer.resume();
+    if (writer.page !== NO_PAGE) at = reserveRow(pool, writer.page, row.length);
+    if (at === NO_ROOM) {
+      writer.startPage();
+      at = reserveRow(pool, writer.page, row.length);
+    }
+    pool.u8.set(row, at);
+    rows += 1;
+    if (rows % PROGRESS_ROWS === 0) onProgress({ phase: "rows", done: rows, total: table.rows });
+  };
+  await file.read({
+    row: (values, line) => {
+      if (rows < table.rows) add(values, line);
+      return rows < table.rows;
+    },
+    // The next chunk is awaited, and no lock is held meanwhile.
+    pause: () => writer.pause(),
+  });
+  writer.finish();
+  await file.requireUnchanged();
+}
+
+/** Names the line in an error that is of a row. */
+function atLine<Value>(path: string, line: number, work: () => Value): Value {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof PallocError)) throw error;
+    const { code, detail, hint } = error;
+    throw new PallocError(code, `${placeOf(path, line)}: ${error.message}`, {
+      ...(detail === undefined ? {} : { detail }),
+      ...(hint === undefined ? {} : { hint }),
+      cause: error,
+    });
+  }
+}

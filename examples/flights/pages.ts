@@ -1,0 +1,129 @@
+/**
+ * The one way to the table's pages: every page that a scan reads goes through {@link readPages},
+ * every page that a load writes through {@link PageWriter}. How pages are fetched ahead, and which
+ * buffers a scan or a load may use, is decided here and nowhere else.
+ *
+ * The page header and what a page holds are its user's: heap.ts, csv/schema.ts.
+ *
+ * PostgreSQL: src/backend/access/heap/heapam.c, heapgettup_pagemode; hio.c,
+ * RelationGetBufferForTuple
+ */
+
+import { BLOCK_BYTES, type BufferPool, initPage, type Relation } from "../../bindings/index.ts";
+
+/** Blocks the relation grows by at a time. */
+const EXTEND_BLOCKS = 64;
+/** The page of a {@link PageWriter} that has none at the moment. */
+export const NO_PAGE = -1;
+
+type Buffer = ReturnType<BufferPool["pin"]>;
+
+/**
+ * Visits the blocks from `first` up to `end`, each pinned and locked for reading.
+ *
+ * @param visit - gets the page's byte offset in the region, and its block number
+ */
+export function readPages(
+  pool: BufferPool,
+  relation: Relation,
+  first: number,
+  end: number,
+  visit: (page: number, block: number) => void,
+): void {
+  for (let block = first; block < end; block += 1) {
+    const buffer = pool.pin(relation.id, block);
+    try {
+      pool.lockShare(buffer);
+      try {
+        visit(pool.offset(buffer), block);
+      } finally {
+        pool.unlock(buffer);
+      }
+    } finally {
+      pool.unpin(buffer);
+    }
+  }
+}
+
+/** Fills a relation page by page; one page at a time is pinned, exclusively locked and changed. */
+export class PageWriter {
+  readonly #pool: BufferPool;
+  readonly #relation: Relation;
+  #buffer: Buffer | undefined;
+  #page = NO_PAGE;
+  /** The page that {@link pause} left, to be gone on with. */
+  #paused = false;
+  #nextBlock = 0;
+  #endBlock = 0;
+
+  constructor(pool: BufferPool, relation: Relation) {
+    this.#pool = pool;
+    this.#relation = relation;
+  }
+
+  /** Byte offset in the region of the page being filled, or {@link NO_PAGE}. */
+  get page(): number {
+    return this.#page;
+  }
+
+  /** Commits the page being filled, if any, and begins a new one with an empty page header. */
+  startPage(): void {
+    this.finish();
+    this.#paused = false;
+    if (this.#nextBlock === this.#endBlock) {
+      this.#nextBlock = this.#pool.extendSync(this.#relation, EXTEND_BLOCKS);
+      this.#endBlock = this.#nextBlock + EXTEND_BLOCKS;
+    }
+    this.#change(this.#pool.pinZeroed(this.#relation.id, this.#nextBlock));
+    this.#nextBlock += 1;
+    initPage(this.#pool.u8.subarray(this.#page, this.#page + BLOCK_BYTES));
+  }
+
+  /** Commits the page being filled; the next row begins a new one. */
+  finish(): void {
+    if (this.#buffer === undefined) return;
+    this.#pool.endChange(this.#buffer);
+    this.#release(this.#buffer);
+  }
+
+  /** Commits the page being filled and lets go of it; {@link resume} goes on where it stopped. */
+  pause(): void {
+    if (this.#buffer === undefined) return;
+    this.finish();
+    this.#paused = true;
+  }
+
+  /** Takes up the page that {@link pause} left; nothing if there is none. May wait for storage. */
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    const buffer = this.#pool.pin(this.#relation.id, this.#nextBlock - 1);
+    try {
+      this.#pool.lockExclusive(buffer);
+    } catch (error) {
+      this.#pool.unpin(buffer);
+      throw error;
+    }
+    this.#change(buffer);
+  }
+
+  /** Takes back what was done to the page being filled; after an error. */
+  abandon(): void {
+    if (this.#buffer === undefined) return;
+    this.#pool.undoChange(this.#buffer);
+    this.#release(this.#buffer);
+  }
+
+  #change(buffer: Buffer): void {
+    this.#pool.beginChange(buffer);
+    this.#buffer = buffer;
+    this.#page = this.#pool.offset(buffer);
+  }
+
+  #release(buffer: Buffer): void {
+    this.#buffer = undefined;
+    this.#page = NO_PAGE;
+    this.#pool.unlock(buffer);
+    this.#pool.unpin(buffer);
+  }
+}
