@@ -12,7 +12,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { BLOCK_BYTES } from "../assembly/common/constants.ts";
 import type { Settings } from "../bindings/index.ts";
 import { nodeFiles } from "../bindings/storage/node-fs.ts";
-import type { Contender, Role, Row } from "./harness.ts";
+import type { Contender, Row } from "./harness.ts";
 import {
   checkPage,
   type DataDirectory,
@@ -28,8 +28,7 @@ const FILE_PAGES = 8192;
 const POOL = "8MB";
 /** Pages in one call of a loop. */
 const STEP = 512;
-/** The file as it was read: checksums on, or the same file by a pool that does not look at them. */
-const PLAIN: Settings = { shared_buffers: POOL };
+const VERIFIED: Settings = { shared_buffers: POOL };
 const UNVERIFIED: Settings = { shared_buffers: POOL, data_checksums: false };
 
 /** Where a loop that goes round and round `blocks` begins next. */
@@ -64,12 +63,12 @@ function checkMisses({ shared, pool, relation }: OpenPool, { blocks }: Round): v
   if (pool.pinnedBuffers() !== 0) throw new Error("a pin was not given back");
 }
 
-function missPool(name: string, role: Role, open: OpenPool, round: Round): Contender {
+function missPool(open: OpenPool, round: Round): Contender {
   const { pool, relation } = open;
   const file = relation.id;
   return {
-    name,
-    role,
+    name: "palloc",
+    role: "ours",
     operations: STEP,
     run() {
       let sum = 0;
@@ -136,12 +135,46 @@ function bareReads(file: string, round: Round): Contender {
   };
 }
 
-async function missContenders(blocks: Uint32Array): Promise<Contender[]> {
-  const data: DataDirectory = await makeDirectory(FILE_PAGES);
-  const open = await openRegion(nodeFiles(data.directory), PLAIN);
-  const peer = bareReads(data.file, new Round(blocks));
+/** Ours with and without checksums, each on a directory of its own, and the bare loop. */
+async function missContenders(order: () => Uint32Array): Promise<Contender[]> {
+  const data = await makeDirectory(FILE_PAGES, VERIFIED);
+  const other = await makeDirectory(FILE_PAGES, UNVERIFIED);
+  const verified = await openRegion(nodeFiles(data.directory), VERIFIED);
+  const unverified = await openRegion(nodeFiles(other.directory), UNVERIFIED);
   return [
-    missPool("palloc", "ours", open, new Round(blocks)),
-    { ...peer, dispose: () => [peer.dispose?.(), data.remove()] as unknown as undefined },
+    missPool(verified, new Round(order())),
+    missUnverified(unverified, new Round(order())),
+    endingWith(bareReads(data.file, new Round(order())), [data, other]),
   ];
 }
+
+/** The last to be disposed takes the files with it. */
+function endingWith(contender: Contender, directories: readonly DataDirectory[]): Contender {
+  return {
+    ...contender,
+    dispose() {
+      contender.dispose?.();
+      for (const directory of directories) directory.remove();
+    },
+  };
+}
+
+const inOrder = (): Uint32Array => Uint32Array.from({ length: FILE_PAGES }, (_, block) => block);
+
+/** Rows 7 and 8 of the design. */
+export const missRows: readonly Row[] = [
+  {
+    id: "7.miss-clean",
+    name: "miss with a clean victim, random pages of a file in the system's cache, from JavaScript",
+    unit: "ns a miss",
+    targets: { readSync: 1.3 },
+    contenders: () => missContenders(() => shuffledBlocks(FILE_PAGES)),
+  },
+  {
+    id: "8.scan-cold",
+    name: "sequential scan of a file through a cold pool, from JavaScript",
+    unit: "ns a page",
+    targets: { readSync: 0.7 },
+    contenders: () => missContenders(inOrder),
+  },
+];

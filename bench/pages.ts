@@ -89,12 +89,16 @@ export interface DataDirectory {
   remove(): void;
 }
 
-/** Writes `pages` stamped pages to a temporary directory; they are in the system's cache then. */
-export async function makeDirectory(pages: number): Promise<DataDirectory> {
+/**
+ * Writes `pages` stamped pages to a temporary directory; they are in the system's cache then.
+ *
+ * @param settings - of pools that will open it, as far as the directory depends on them
+ */
+export async function makeDirectory(pages: number, settings: Settings): Promise<DataDirectory> {
   const directory = mkdtempSync(join(tmpdir(), "palloc-bench-"));
   const remove = (): void => rmSync(directory, { recursive: true, force: true });
   try {
-    const open = await openRegion(nodeFiles(directory), { shared_buffers: "16MB" });
+    const open = await openRegion(nodeFiles(directory), settings);
     fill(open, pages);
     open.backend.checkpointSync();
     const file = join(directory, "base", String(open.relation.number));
