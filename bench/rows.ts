@@ -4,9 +4,11 @@
  */
 
 import { bufferRows } from "./buffers.bench.ts";
+import { cacheRows } from "./cache.bench.ts";
 import { contextRows } from "./contexts.bench.ts";
 import type { Row } from "./harness.ts";
 import { largeRows } from "./large.bench.ts";
+import { memoryRows } from "./memory.bench.ts";
 import { missRows } from "./misses.bench.ts";
 import { mmgrRows } from "./mmgr.bench.ts";
 import { patternRows } from "./patterns.bench.ts";
@@ -23,4 +25,6 @@ export const rows: readonly Row[] = [
   ...workerRows,
   ...recordRows,
   ...largeRows,
+  ...cacheRows,
+  ...memoryRows,
 ];
