@@ -5,9 +5,9 @@
  *
  * All contenders of row 6 visit the same pages in the same random order and give back 8 kB of bytes
  * each. In row 5 PostgreSQL visits as many pages in a random order of its own and gives back their
- * addresses, and ours gives back its likeness, `offset()`; the form with `bytes()` stands beside it:
- * one view a frame is more for the processor's caches to hold. None reads the page: what is measured
- * is finding it, and holding it where it could be taken away.
+ * addresses, and ours gives back its likeness, `offset()`; the form with `bytes()` stands beside
+ * it: one view a frame is more for the processor's caches to hold. None reads the page: what is
+ * measured is finding it, and holding it where it could be taken away.
  */
 
 import { LRUCache } from "lru-cache";

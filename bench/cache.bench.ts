@@ -3,9 +3,9 @@
  * read in skewed order, in skewed order with scans in between, and round a loop. For each order one
  * row says how many of 100 reads miss and another what a read costs, misses included.
  *
- * The peer is given its best: numbers as keys, and the 8 kB of the page that leaves are used for the
- * page that comes. On a miss it reads the same file with `fs.readSync`; it verifies no checksum and
- * shares with nobody.
+ * The peer is given its best: numbers as keys, and the 8 kB of the page that leaves are used for
+ * the page that comes. On a miss it reads the same file with `fs.readSync`; it verifies no checksum
+ * and shares with nobody.
  */
 
 import { closeSync, openSync, readSync } from "node:fs";
@@ -150,7 +150,9 @@ function rowsOf(id: string, order: string, trace: () => Uint32Array): Row[] {
 
 const LOOP = `round and round ${LOOP_PAGES.toLocaleString("en-US")} pages`;
 
-/** Hit ratio and throughput as a cache; no rows of the design, but of the issue that asks for them. */
+/**
+ * Hit ratio and throughput as a cache; no rows of the design, but of the issue that asks for them.
+ */
 export const cacheRows: readonly Row[] = [
   ...rowsOf("zipf", "10,240 pages in Zipf order (0.99)", () =>
     skewedTrace(TRACE_READS, FILE_PAGES),

@@ -1,6 +1,6 @@
 /**
- * One of two workers that hit pages at the same time (row 9). Between turns it sleeps on the words of
- * {@link Turns}; in a turn it meets its partner at the start, hits pages for as long as the turn
+ * One of two workers that hit pages at the same time (row 9). Between turns it sleeps on the words
+ * of {@link Turns}; in a turn it meets its partner at the start, hits pages for as long as the turn
  * lasts, and says how many nanoseconds a hit took.
  */
 

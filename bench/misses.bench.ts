@@ -1,7 +1,7 @@
 /**
- * Rows about pages that are not in the pool: a miss whose victim is clean (7), and a sequential scan
- * through a cold pool (8). Both are set against the least a program can do, a bare `fs.readSync` of
- * 8 kB at the same place of the same file, which stands in the system's cache.
+ * Rows about pages that are not in the pool: a miss whose victim is clean (7), and a sequential
+ * scan through a cold pool (8). Both are set against the least a program can do, a bare
+ * `fs.readSync` of 8 kB at the same place of the same file, which stands in the system's cache.
  *
  * The pool has an eighth of the file's pages and the file is gone through from end to end again and
  * again, so that a page has always left the pool before its turn comes. Ours verifies each page's

@@ -34,7 +34,9 @@ export interface OpenPool {
   close(): Promise<void>;
 }
 
-/** Attaches this thread to a new region and opens its relation, which is made if it is not there. */
+/**
+ * Attaches this thread to a new region and opens its relation, which is made if it is not there.
+ */
 export async function openRegion(
   storage: StorageManager,
   settings: Settings,

@@ -1,8 +1,8 @@
 /**
  * PostgreSQL as a contender. In `npm run bench:postgres` a server runs, and each turn is a session
  * of its own that times the operation inside the server. In `npm run bench` no server runs, and the
- * turns are those that `bench:postgres` took on this machine since it started; if it took none there
- * is no such contender.
+ * turns are those that `bench:postgres` took on this machine since it started; if it took none
+ * there is no such contender.
  */
 
 import type { Contender } from "./harness.ts";

@@ -1,7 +1,8 @@
 /**
  * `npm run bench:postgres`: PostgreSQL 15 and ours side by side. Starts a server of its own, times
- * what PostgreSQL does inside it, measures the rows that are set against PostgreSQL with it, round by
- * round, and prints their table. What it measured is kept for `npm run bench` on the same machine.
+ * what PostgreSQL does inside it, measures the rows that are set against PostgreSQL with it, round
+ * by round, and prints their table. What it measured is kept for `npm run bench` on the same
+ * machine.
  *
  *   npm run bench:postgres -- [--json FILE] [--rounds N] [--help]
  */

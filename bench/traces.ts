@@ -43,7 +43,9 @@ function firstAbove(sums: Float64Array, wanted: number): number {
   return low;
 }
 
-/** Skewed reads of a file's pages; which pages are popular has nothing to do with where they are. */
+/**
+ * Skewed reads of a file's pages; which pages are popular has nothing to do with where they are.
+ */
 export function skewedTrace(count: number, pages: number): Uint32Array {
   const place = shuffledBlocks(pages, SEED + 1);
   return zipfRanks(count, pages).map((rank) => place[rank] ?? 0);

@@ -20,13 +20,18 @@ const PATIENCE_MS = 30_000;
 export class Turns {
   /** Pass it to the workers. */
   readonly control: SharedArrayBuffer;
+  readonly #patience: number;
   readonly #words: Int32Array;
   readonly #values: Float64Array;
 
-  /** @param control - from another thread's Turns */
-  constructor(workers: number, control?: SharedArrayBuffer) {
+  /**
+   * @param control - from another thread's Turns
+   * @param patience - milliseconds to wait for others before giving up
+   */
+  constructor(workers: number, control?: SharedArrayBuffer, patience: number = PATIENCE_MS) {
     const bytes = HEAD_BYTES + workers * Float64Array.BYTES_PER_ELEMENT;
     this.control = control ?? new SharedArrayBuffer(bytes);
+    this.#patience = patience;
     this.#words = new Int32Array(this.control, 0, HEAD_BYTES / Int32Array.BYTES_PER_ELEMENT);
     this.#values = new Float64Array(this.control, HEAD_BYTES, workers);
   }
@@ -46,10 +51,10 @@ export class Turns {
     Atomics.store(words, WORD_MILLISECONDS, milliseconds);
     Atomics.add(words, WORD_TURN, 1);
     Atomics.notify(words, WORD_TURN);
-    const end = performance.now() + PATIENCE_MS;
+    const end = performance.now() + this.#patience;
     for (let finished = 0; finished < this.#values.length; ) {
       if (performance.now() > end) throw new Error("a worker did not finish its turn");
-      Atomics.wait(words, WORD_FINISHED, finished, PATIENCE_MS);
+      Atomics.wait(words, WORD_FINISHED, finished, this.#patience);
       finished = Atomics.load(words, WORD_FINISHED);
     }
     return [...this.#values];
@@ -77,7 +82,7 @@ export class Turns {
   /** Waits, awake, until all workers stand at the start. */
   meet(): void {
     Atomics.add(this.#words, WORD_ARRIVED, 1);
-    const end = performance.now() + PATIENCE_MS;
+    const end = performance.now() + this.#patience;
     while (Atomics.load(this.#words, WORD_ARRIVED) < this.#values.length) {
       if (performance.now() > end) throw new Error("another worker did not come to the start");
     }
