@@ -1,65 +1,26 @@
 /**
- * Rows about the buffer pool: pages that are in it already, read from JavaScript, against what
- * programs use today as a page cache, an LRU cache with a string key a page.
+ * Rows about pages that are in the pool already, read from JavaScript: against PostgreSQL's own C,
+ * measured inside its server (5), and against what programs use today as a page cache, an LRU cache
+ * with a string key a page (6).
  *
- * All contenders visit the same pages in the same random order and give back 8 kB of bytes each.
- * None reads the page: what is measured is finding it, and holding it where it could be taken away.
+ * All contenders of row 6 visit the same pages in the same random order and give back 8 kB of bytes
+ * each. In row 5 PostgreSQL visits as many pages in a random order of its own and gives back their
+ * addresses, and ours gives back its likeness, `offset()`; the form with `bytes()` stands beside
+ * it: one view a frame is more for the processor's caches to hold. None reads the page: what is
+ * measured is finding it, and holding it where it could be taken away.
  */
 
 import { LRUCache } from "lru-cache";
 import { BLOCK_BYTES } from "../assembly/common/constants.ts";
-import {
-  Backend,
-  type BufferPool,
-  initPage,
-  type Relation,
-  SharedMemory,
-} from "../bindings/index.ts";
-import { memoryStorage } from "../bindings/storage/memory.ts";
 import type { Contender, Row } from "./harness.ts";
-import { shuffledBlocks, WHOLE_POOL_PAGES, WORKING_SET_PAGES } from "./workloads.ts";
-
-/** Where each page carries its own number: behind the page header. */
-const STAMP_OFFSET = 24;
-
-interface OpenPool {
-  readonly pool: BufferPool;
-  readonly relation: Relation;
-  close(): Promise<void>;
-}
-
-/** A pool of the default size whose first `pages` pages of one relation are in it and stamped. */
-async function openPool(pages: number): Promise<OpenPool> {
-  const shared = await SharedMemory.create({
-    settings: { shared_buffers: "128MB" },
-    storage: memoryStorage(),
-  });
-  const backend = await Backend.attach(shared.handle);
-  const relation = backend.createRelationSync("flights");
-  const pool = backend.buffers;
-  pool.extendSync(relation, pages);
-  for (let block = 0; block < pages; block += 1) {
-    pool.changeSync(relation, block, (bytes) => {
-      initPage(bytes);
-      stamp(bytes, block);
-    });
-  }
-  const close = async (): Promise<void> => {
-    backend.detach();
-    await shared.close();
-  };
-  return { pool, relation, close };
-}
-
-function stamp(bytes: Uint8Array, block: number): void {
-  new DataView(bytes.buffer, bytes.byteOffset).setUint32(STAMP_OFFSET, block, true);
-}
-
-function checkPage(bytes: Uint8Array | undefined, block: number): void {
-  if (bytes?.length !== BLOCK_BYTES) throw new Error(`block ${block} is not ${BLOCK_BYTES} bytes`);
-  const found = new DataView(bytes.buffer, bytes.byteOffset).getUint32(STAMP_OFFSET, true);
-  if (found !== block) throw new Error(`block ${block} holds the bytes of block ${found}`);
-}
+import { checkPage, type OpenPool, openPool, RELATION, stamp } from "./pages.ts";
+import { postgresPeer } from "./postgres-peer.ts";
+import {
+  POSTGRES_POOL_PAGES,
+  shuffledBlocks,
+  WHOLE_POOL_PAGES,
+  WORKING_SET_PAGES,
+} from "./workloads.ts";
 
 /** Number form: numbers in, numbers out, the frame's own view. */
 function hitNumbers(open: OpenPool, blocks: Uint32Array): Contender {
@@ -83,6 +44,35 @@ function hitNumbers(open: OpenPool, blocks: Uint32Array): Contender {
         const buffer = pool.pin(fork, block);
         checkPage(pool.bytes(buffer), block);
         pool.unpin(buffer);
+      }
+      if (pool.pinnedBuffers() !== 0) throw new Error("a pin was not given back");
+    },
+  };
+}
+
+/** Number form without a view: the page's place among the region's bytes, as C has its address. */
+function hitOffsets(open: OpenPool, blocks: Uint32Array): Contender {
+  const { pool, relation } = open;
+  const file = relation.id;
+  return {
+    name: "palloc",
+    role: "ours",
+    operations: blocks.length,
+    run() {
+      let offsets = 0;
+      for (let at = 0; at < blocks.length; at += 1) {
+        const pinned = pool.pin(file, blocks[at] ?? 0);
+        offsets += pool.offset(pinned);
+        pool.unpin(pinned);
+      }
+      return offsets;
+    },
+    check() {
+      for (const block of blocks) {
+        const pinned = pool.pin(file, block);
+        const from = pool.offset(pinned);
+        checkPage(pool.u8.subarray(from, from + BLOCK_BYTES), block);
+        pool.unpin(pinned);
       }
       if (pool.pinnedBuffers() !== 0) throw new Error("a pin was not given back");
     },
@@ -129,7 +119,7 @@ function loosePages(pages: number): Uint8Array[] {
 /** What programs do today: an LRU cache whose key is built from the relation and the block. */
 function hitStringKey(blocks: Uint32Array): Contender {
   const cache = new LRUCache<string, Uint8Array>({ max: blocks.length });
-  const relation = "flights";
+  const relation = RELATION;
   for (const [block, page] of loosePages(blocks.length).entries()) {
     cache.set(`${relation}:${block}`, page);
   }
@@ -175,6 +165,19 @@ function hitNumberKey(blocks: Uint32Array): Contender {
   };
 }
 
+/** Row 5: ours in its forms, and PostgreSQL's ReadBuffer and ReleaseBuffer. */
+async function postgresContenders(pages: number, peer: Contender[]): Promise<Contender[]> {
+  const open = await openPool(pages);
+  const blocks = shuffledBlocks(pages);
+  const offsets = hitOffsets(open, blocks);
+  return [
+    { ...offsets, dispose: open.close },
+    { ...hitNumbers(open, blocks), name: "with bytes()", role: "also" },
+    hitObjects(open, blocks),
+    ...peer,
+  ];
+}
+
 async function hitContenders(pages: number): Promise<Contender[]> {
   const open = await openPool(pages);
   const blocks = shuffledBlocks(pages);
@@ -187,8 +190,22 @@ async function hitContenders(pages: number): Promise<Contender[]> {
   ];
 }
 
-/** Row 6 of the design, over a working set and over a whole pool. */
+/** Rows 5 and 6 of the design, each over a working set and over a whole pool. */
 export const bufferRows: readonly Row[] = [
+  {
+    id: "5.hit-1000-pages",
+    name: "buffer hit and release, 1,000 pages, from JavaScript",
+    unit: "ns a hit",
+    targets: { PostgreSQL: 0.5 },
+    contenders: () => postgresContenders(WORKING_SET_PAGES, postgresPeer("hit-1000-pages")),
+  },
+  {
+    id: "5.hit-whole-pool",
+    name: "buffer hit and release, 16,000 of the 16,384 pages of a 128 MB pool, from JavaScript",
+    unit: "ns a hit",
+    targets: { PostgreSQL: 0.4 },
+    contenders: () => postgresContenders(POSTGRES_POOL_PAGES, postgresPeer("hit-whole-pool")),
+  },
   {
     id: "6.hit-vs-string-key",
     name: "buffer hit and release, 1,000 pages, from JavaScript",

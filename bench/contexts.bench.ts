@@ -1,12 +1,13 @@
 /**
- * Row 4: the life of a small context, driven from JavaScript through the public API. The design
- * sets it against PostgreSQL's C, which does not run here; shown beside it is the twin.
+ * Row 4: the life of a small context, driven from JavaScript through the public API, against
+ * PostgreSQL's C where it was measured; shown beside it is the twin.
  */
 
 import { ASET_DEFAULT_INIT_BYTES, ASET_DEFAULT_MAX_BYTES } from "../assembly/common/constants.ts";
 import { ProcessMemory } from "../bindings/index.ts";
 import { TwinMemory } from "../test/twin/aset.ts";
 import type { Contender, Row } from "./harness.ts";
+import { postgresPeer } from "./postgres-peer.ts";
 
 const MEMORY_BYTES = 64 * 1024 * 1024;
 const CONTEXTS_PER_RUN = 1000;
@@ -67,7 +68,7 @@ export const contextRows: readonly Row[] = [
     id: "4.context-life",
     name: "create context, palloc 100 B, delete, from JavaScript",
     unit: "ns a context",
-    targets: {},
-    contenders: async () => [pallocLife(), twinLife()],
+    targets: { PostgreSQL: 1.0 },
+    contenders: async () => [pallocLife(), twinLife(), ...postgresPeer("context-life")],
   },
 ];

@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 
 /** What the command line asked for. */
 export interface BenchOptions {
-  /** Number or id of a row; undefined is all of them. */
+  /** Number, word or id of rows; undefined is all of them. */
   readonly only: string | undefined;
   /** Where the JSON goes; undefined is bench/results/latest.json. */
   readonly json: string | undefined;
@@ -18,7 +18,7 @@ export class UsageError extends Error {}
 
 export const HELP: string = `npm run bench -- [options]
 
-  --only ROW    one row, by number (6) or id (6.hit-vs-string-key)
+  --only ROW    rows of a number (6) or word (memory), or one by id (6.hit-vs-string-key)
   --json FILE   where the results go (bench/results/latest.json)
   --rounds N    turns each contender gets, 1 to 1000 (9)
   --list        the rows, without measuring

@@ -128,3 +128,18 @@ function loss(result: RowResult, peer: string): string[] {
       `ratio ${ratio.toFixed(2)} (${aim}${outcome === "" ? "" : `, ${outcome}`}).`,
   ];
 }
+
+/** How to get a peer that a row has a target for and that was not there. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  PostgreSQL: "measured by npm run bench:postgres, on this machine since it last started",
+};
+
+/** One sentence for each peer that a row has a target for and that was not there. */
+export function absentPeers(results: readonly RowResult[]): string[] {
+  return results.flatMap(({ id, targets, ratios, rejected, ours }) =>
+    Object.keys(targets)
+      .filter((peer) => ours !== null && !(peer in ratios))
+      .filter((peer) => !rejected.some(({ name }) => name === peer))
+      .map((peer) => `${id}: ${peer}, ${REMEDIES[peer] ?? "which is not available here"}.`),
+  );
+}

@@ -4,11 +4,16 @@
  */
 
 import { bufferRows } from "./buffers.bench.ts";
+import { cacheRows } from "./cache.bench.ts";
 import { contextRows } from "./contexts.bench.ts";
 import type { Row } from "./harness.ts";
+import { largeRows } from "./large.bench.ts";
+import { memoryRows } from "./memory.bench.ts";
+import { missRows } from "./misses.bench.ts";
 import { mmgrRows } from "./mmgr.bench.ts";
 import { patternRows } from "./patterns.bench.ts";
 import { recordRows } from "./records.bench.ts";
+import { workerRows } from "./workers.bench.ts";
 
 /** Every row that can be measured. */
 export const rows: readonly Row[] = [
@@ -16,5 +21,10 @@ export const rows: readonly Row[] = [
   ...patternRows,
   ...contextRows,
   ...bufferRows,
+  ...missRows,
+  ...workerRows,
   ...recordRows,
+  ...largeRows,
+  ...cacheRows,
+  ...memoryRows,
 ];

@@ -4,39 +4,17 @@
  *   npm run bench -- [--only ROW] [--json FILE] [--rounds N] [--list] [--help]
  */
 
-import { fork } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { defaultEffort, type Rejected, type RowResult } from "./harness.ts";
+import { measureApart } from "./apart.ts";
+import { defaultEffort, type RowResult } from "./harness.ts";
 import { machineText, packageRoot, thisMachine, versions } from "./machine.ts";
 import { type BenchOptions, HELP, parseOptions, UsageError } from "./options.ts";
-import { closeCalls, losses, type Report, tableText } from "./report.ts";
+import { absentPeers, closeCalls, losses, type Report, tableText } from "./report.ts";
 import { rows } from "./rows.ts";
 import { selectRows } from "./select.ts";
 
 const DEFAULT_JSON = "bench/results/latest.json";
-
-/** Runs measure.js in a process of its own and returns what it sends. */
-function apart<Outcome>(...task: readonly string[]): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(new URL("./measure.js", import.meta.url)), [...task]);
-    let sent: { outcome: Outcome } | undefined;
-    child.on("message", (message) => {
-      sent = message as { outcome: Outcome };
-    });
-    child.on("error", reject);
-    child.on("exit", (code) => {
-      if (sent === undefined) reject(new Error(`${task.join(" ")} ended with code ${code}`));
-      else resolve(sent.outcome);
-    });
-  });
-}
-
-async function measure(id: string, rounds: number): Promise<RowResult> {
-  const rejected = await apart<Rejected[]>("check", id);
-  return apart<RowResult>("time", id, String(rounds), JSON.stringify(rejected));
-}
 
 async function measureAll(options: BenchOptions): Promise<RowResult[]> {
   const chosen = options.only === undefined ? rows : selectRows(rows, options.only);
@@ -46,7 +24,7 @@ async function measureAll(options: BenchOptions): Promise<RowResult[]> {
   const results: RowResult[] = [];
   for (const { id } of chosen) {
     process.stderr.write(`measuring ${id} …\n`);
-    results.push(await measure(id, options.rounds));
+    results.push(await measureApart(id, options.rounds));
   }
   return results;
 }
@@ -61,6 +39,8 @@ function print(report: Report): void {
   console.log(lost.length === 0 ? "\nNo case lost." : `\nWhere we lose:\n  ${lost.join("\n  ")}`);
   const close = closeCalls(results);
   if (close.length > 0) console.log(`\nToo close to call in this run:\n  ${close.join("\n  ")}`);
+  const absent = absentPeers(results);
+  if (absent.length > 0) console.log(`\nNot measured:\n  ${absent.join("\n  ")}`);
 }
 
 async function main(): Promise<void> {

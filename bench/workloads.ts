@@ -32,6 +32,8 @@ export function randomIndices(count: number, limit: number, seed: number = SEED)
 export const WORKING_SET_PAGES = 1000;
 /** All buffers of the default pool, 128 MB. */
 export const WHOLE_POOL_PAGES = 16384;
+/** As many of them as one relation has where PostgreSQL's own catalogs need the others. */
+export const POSTGRES_POOL_PAGES = 16_000;
 
 /** Seed of every workload. */
 export const SEED = 0x9a110c;

@@ -56,12 +56,15 @@ describe("options", () => {
 });
 
 describe("rows", () => {
-  const all = ["1.a", "6.hit", "6.hit-whole", "16.b"].map((id) => ({ id }));
+  const all = ["1.a", "6.hit", "6.hit-whole", "16.b", "memory.1-worker", "memory.2-workers"].map(
+    (id) => ({ id }),
+  );
 
   test("a number means every row that has it, an id exactly one", () => {
     expect(selectRows(all, "6").map(({ id }) => id)).toEqual(["6.hit", "6.hit-whole"]);
     expect(selectRows(all, "6.hit").map(({ id }) => id)).toEqual(["6.hit"]);
     expect(selectRows(all, "1").map(({ id }) => id)).toEqual(["1.a"]);
+    expect(selectRows(all, "memory").map(({ id }) => id)).toEqual(all.slice(4).map(({ id }) => id));
     expect(selectRows(all, "hit")).toEqual([]);
   });
 });

@@ -1,0 +1,134 @@
+/**
+ * Row 13, second half: what a hit costs in a pool of 400,000 buffers, 3.2 GB, against a pool of
+ * 1,000. Nothing in the hit path grows with the pool but what the processor's caches must hold.
+ *
+ * The large pool is full of pages that nobody has read: its storage leaves the frames as they are,
+ * so the system gives memory to the descriptors, the table and the hold words only. The address is
+ * asked for, not a view: 400,000 views would be a measurement of the engine's heap.
+ */
+
+import { MAX_USAGE } from "../assembly/common/constants.ts";
+import type { Settings } from "../bindings/index.ts";
+import type { StorageManager } from "../bindings/storage/manager.ts";
+import { memoryStorage } from "../bindings/storage/memory.ts";
+import type { Contender, Row } from "./harness.ts";
+import { type OpenPool, openRegion } from "./pages.ts";
+import { shuffledBlocks } from "./workloads.ts";
+
+const MANY = 400_000;
+const FEW = 1000;
+/** Hits in one call of a loop. */
+const STEP = 2000;
+
+/**
+ * Storage whose relations are as long as anybody asks, and whose blocks read as whatever the frame
+ * holds. All else is that of pages in memory.
+ */
+function blankStorage(): StorageManager {
+  const memory = memoryStorage();
+  const blank: Partial<StorageManager> = { readSync: () => {}, extendSync: () => {} };
+  return new Proxy(memory, {
+    get(target, name) {
+      const own: unknown = Reflect.get(blank, name) ?? Reflect.get(target, name);
+      return typeof own === "function" ? own.bind(target) : own;
+    },
+  });
+}
+
+/** A pool that holds `pages` pages, each used so often by now that a hit counts no further use. */
+async function openBlank(pages: number): Promise<OpenPool> {
+  const settings: Settings = { shared_buffers: pages, max_connections: 2, data_checksums: false };
+  const open = await openRegion(blankStorage(), settings);
+  for (let use = 0; use < MAX_USAGE; use += 1) {
+    for (let block = 0; block < pages; block += 1) {
+      open.pool.unpin(open.pool.pin(open.relation.id, block));
+    }
+  }
+  return open;
+}
+
+/** Every page is a hit, in a frame of its own. */
+function checkResident({ shared, pool, relation }: OpenPool, pages: number): void {
+  const before = shared.statistics();
+  const frames = new Set<number>();
+  for (let block = 0; block < pages; block += 1) {
+    const buffer = pool.pin(relation.id, block);
+    frames.add(pool.offset(buffer));
+    pool.unpin(buffer);
+  }
+  const { hits, reads } = shared.statistics();
+  if (frames.size !== pages) throw new Error("two pages are in one frame");
+  if (hits - before.hits !== pages || reads !== before.reads) throw new Error("a page was not in");
+}
+
+function hitAmongMany(open: OpenPool): Contender {
+  const { pool, relation } = open;
+  const file = relation.id;
+  const blocks = shuffledBlocks(MANY);
+  let next = 0;
+  return {
+    name: "400,000 buffers",
+    role: "ours",
+    operations: STEP,
+    run() {
+      let sum = 0;
+      for (let index = 0; index < STEP; index += 1) {
+        const buffer = pool.pin(file, blocks[next] ?? 0);
+        sum += pool.offset(buffer);
+        pool.unpin(buffer);
+        next = next + 1 === MANY ? 0 : next + 1;
+      }
+      return sum;
+    },
+    check: () => checkResident(open, MANY),
+    dispose: open.close,
+  };
+}
+
+function hitAmongFew(open: OpenPool): Contender {
+  const { pool, relation } = open;
+  const fork = relation.id;
+  const order = shuffledBlocks(FEW);
+  let at = 0;
+  return {
+    name: "10^3 buffers",
+    role: "peer",
+    operations: STEP,
+    run() {
+      let total = 0;
+      for (let turn = 0; turn < STEP; turn += 1) {
+        const pinned = pool.pin(fork, order[at] ?? 0);
+        total += pool.offset(pinned);
+        pool.unpin(pinned);
+        at = at + 1 === FEW ? 0 : at + 1;
+      }
+      return total;
+    },
+    check: () => checkResident(open, FEW),
+    dispose: open.close,
+  };
+}
+
+/** The large pool, or a contender whose check says why this system has no room for it. */
+async function largePool(): Promise<Contender> {
+  try {
+    return hitAmongMany(await openBlank(MANY));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const check = (): never => {
+      throw new Error(`no region of 3.2 GB could be reserved here: ${reason}`);
+    };
+    return { name: "400,000 buffers", role: "ours", operations: 1, run: check, check };
+  }
+}
+
+/** Row 13 of the design, second half. */
+export const largeRows: readonly Row[] = [
+  {
+    id: "13.hit-400000-buffers",
+    name: "buffer hit and release, random pages of a full pool of 400,000 buffers, from JavaScript",
+    unit: "ns a hit",
+    targets: { "10^3 buffers": 4.0 },
+    contenders: async () => [await largePool(), hitAmongFew(await openBlank(FEW))],
+  },
+];

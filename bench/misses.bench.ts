@@ -1,0 +1,180 @@
+/**
+ * Rows about pages that are not in the pool: a miss whose victim is clean (7), and a sequential
+ * scan through a cold pool (8). Both are set against the least a program can do, a bare
+ * `fs.readSync` of 8 kB at the same place of the same file, which stands in the system's cache.
+ *
+ * The pool has an eighth of the file's pages and the file is gone through from end to end again and
+ * again, so that a page has always left the pool before its turn comes. Ours verifies each page's
+ * checksum, as it does by default; what it costs without is shown beside it.
+ */
+
+import { closeSync, openSync, readSync } from "node:fs";
+import { BLOCK_BYTES } from "../assembly/common/constants.ts";
+import type { Settings } from "../bindings/index.ts";
+import { nodeFiles } from "../bindings/storage/node-fs.ts";
+import type { Contender, Row } from "./harness.ts";
+import {
+  checkPage,
+  type DataDirectory,
+  makeDirectory,
+  type OpenPool,
+  openRegion,
+  STAMP_OFFSET,
+} from "./pages.ts";
+import { shuffledBlocks } from "./workloads.ts";
+
+/** 64 MB. */
+const FILE_PAGES = 8192;
+const POOL = "8MB";
+/** Pages in one call of a loop. */
+const STEP = 512;
+const VERIFIED: Settings = { shared_buffers: POOL };
+const UNVERIFIED: Settings = { shared_buffers: POOL, data_checksums: false };
+
+/** Where a loop that goes round and round `blocks` begins next. */
+class Round {
+  readonly blocks: Uint32Array;
+  #next = 0;
+
+  constructor(blocks: Uint32Array) {
+    this.blocks = blocks;
+  }
+
+  /** The next {@link STEP} blocks. */
+  take(): Uint32Array {
+    const first = this.#next;
+    this.#next = (first + STEP) % this.blocks.length;
+    return this.blocks.subarray(first, first + STEP);
+  }
+}
+
+/** Every page is read from storage each time round, and is the right one. */
+function checkMisses({ shared, pool, relation }: OpenPool, { blocks }: Round): void {
+  for (const block of blocks) {
+    const buffer = pool.pin(relation.id, block);
+    checkPage(pool.bytes(buffer), block);
+    pool.unpin(buffer);
+  }
+  const before = shared.statistics();
+  for (const block of blocks) pool.unpin(pool.pin(relation.id, block));
+  const { reads, writes } = shared.statistics();
+  if (reads - before.reads !== blocks.length) throw new Error("a page was in the pool already");
+  if (writes !== before.writes) throw new Error("a victim was dirty");
+  if (pool.pinnedBuffers() !== 0) throw new Error("a pin was not given back");
+}
+
+function missPool(open: OpenPool, round: Round): Contender {
+  const { pool, relation } = open;
+  const file = relation.id;
+  return {
+    name: "palloc",
+    role: "ours",
+    operations: STEP,
+    run() {
+      let sum = 0;
+      const blocks = round.take();
+      for (let index = 0; index < blocks.length; index += 1) {
+        const buffer = pool.pin(file, blocks[index] ?? 0);
+        sum += pool.bytes(buffer)[STAMP_OFFSET] ?? 0;
+        pool.unpin(buffer);
+      }
+      return sum;
+    },
+    check: () => checkMisses(open, round),
+    dispose: open.close,
+  };
+}
+
+/** The same loop from a text of its own, with checksums left unread. */
+function missUnverified(open: OpenPool, round: Round): Contender {
+  const { pool, relation } = open;
+  const fork = relation.id;
+  return {
+    name: "no checksums",
+    role: "also",
+    operations: STEP,
+    run() {
+      let total = 0;
+      const wanted = round.take();
+      for (let at = 0; at < wanted.length; at += 1) {
+        const pinned = pool.pin(fork, wanted[at] ?? 0);
+        total += pool.bytes(pinned)[STAMP_OFFSET] ?? 0;
+        pool.unpin(pinned);
+      }
+      return total;
+    },
+    check: () => checkMisses(open, round),
+    dispose: open.close,
+  };
+}
+
+/** Opens the file and reads one block after the other into the same 8 kB. */
+function bareReads(file: string, round: Round): Contender {
+  const descriptor = openSync(file, "r");
+  const page = new Uint8Array(BLOCK_BYTES);
+  return {
+    name: "readSync",
+    role: "peer",
+    operations: STEP,
+    run() {
+      let size = 0;
+      const places = round.take();
+      for (let turn = 0; turn < places.length; turn += 1) {
+        readSync(descriptor, page, 0, BLOCK_BYTES, (places[turn] ?? 0) * BLOCK_BYTES);
+        size += page[STAMP_OFFSET] ?? 0;
+      }
+      return size;
+    },
+    check() {
+      for (const block of round.blocks) {
+        const read = readSync(descriptor, page, 0, BLOCK_BYTES, block * BLOCK_BYTES);
+        checkPage(page.subarray(0, read), block);
+      }
+    },
+    dispose: () => closeSync(descriptor),
+  };
+}
+
+/** Ours with and without checksums, each on a directory of its own, and the bare loop. */
+async function missContenders(order: () => Uint32Array): Promise<Contender[]> {
+  const data = await makeDirectory(FILE_PAGES, VERIFIED);
+  const other = await makeDirectory(FILE_PAGES, UNVERIFIED);
+  const verified = await openRegion(nodeFiles(data.directory), VERIFIED);
+  const unverified = await openRegion(nodeFiles(other.directory), UNVERIFIED);
+  return [
+    missPool(verified, new Round(order())),
+    missUnverified(unverified, new Round(order())),
+    endingWith(bareReads(data.file, new Round(order())), [data, other]),
+  ];
+}
+
+/** The last to be disposed takes the files with it. */
+function endingWith(contender: Contender, directories: readonly DataDirectory[]): Contender {
+  return {
+    ...contender,
+    dispose() {
+      contender.dispose?.();
+      for (const directory of directories) directory.remove();
+    },
+  };
+}
+
+const inOrder = (): Uint32Array => Uint32Array.from({ length: FILE_PAGES }, (_, block) => block);
+
+/** Rows 7 and 8 of the design. */
+export const missRows: readonly Row[] = [
+  {
+    id: "7.miss-clean",
+    name: "miss with a clean victim, random pages of a file in the system's cache, from JavaScript",
+    unit: "ns a miss",
+    targets: { readSync: 1.3 },
+    contenders: () => missContenders(() => shuffledBlocks(FILE_PAGES)),
+  },
+  {
+    id: "8.scan-cold",
+    name: "sequential scan of a file through a cold pool, from JavaScript",
+    unit: "ns a page",
+    targets: { readSync: 0.7 },
+    contenders: () => missContenders(inOrder),
+  },
+];
