@@ -10,10 +10,10 @@
 // The page is copied, to private memory, before it is written: the checksum must be that of the
 // bytes written. The share lock stays until the end, so `changed` tells what the copy is.
 //
-// Which old images a write needs (port of the rule "image before overwrite"): let c be the last
-// committed checkpoint. Whatever stands in the file is overwritten, so journal c must have it. While
-// checkpoint c + 1 runs, a page changed after its cut also needs its image in journal c + 1; one
-// changed before the cut must not have it there, since it is itself what c + 1 is to keep.
+// Which old images a write needs: let c be the last committed checkpoint. Whatever stands in the
+// file is overwritten, so journal c must have it. While another checkpoint runs, a page changed after
+// its cut also needs its image in that one's journal; one changed before the cut must not have it
+// there, since it is itself what the checkpoint is to keep.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, FlushBuffer, StartBufferIO, TerminateBufferIO
 
@@ -75,8 +75,11 @@ export class BufferIo {
   static imagesNeeded(buffer: u32): u32 {
     const desc = BufferDesc.at(buffer);
     const committed = Region.get().getCommitted();
+    const interval = Region.get().getInterval();
     let needed: u32 = desc.isImaged(committed) ? 0 : IMAGE_COMMITTED;
-    if (desc.changed > committed && !desc.isImaged(committed + 1)) needed |= IMAGE_CURRENT;
+    if (interval != committed && desc.changed == interval && !desc.isImaged(interval)) {
+      needed |= IMAGE_CURRENT;
+    }
     return needed;
   }
 

@@ -3,16 +3,17 @@
  * start finds. One runs at a time; others go on writing.
  *
  *   cut      control lock and extension locks: relations and their lengths go into the header of
- *            journal c + 1, then the interval advances by one store
- *   write    frames dirty from before the cut, sorted, in batches, behind their images in journal c;
- *            spread over time if wanted
- *   sync     every file, then journal c + 1: it may hold pages that were changed again before they
+ *            a new journal, then the interval advances by one store
+ *   write    frames dirty from before the cut, sorted, in batches, behind their images in journal c,
+ *            that of the last commit; spread over time if wanted
+ *   sync     every file, then the new journal: it may hold pages that were changed again before they
  *            were written
  *   commit   the control document is replaced
  *   after    the region learns of it · journal c goes · files of relations dropped before the cut go
  *
- * A checkpoint that fails, or whose backend dies, between cut and commit leaves the interval one
- * ahead. The next one completes it from the header of journal c + 1, then begins its own.
+ * A checkpoint that fails, or whose backend dies, between cut and commit leaves the interval ahead.
+ * The next one cuts anew, two numbers further so that it has the words of the abandoned journal: c is
+ * what a crash comes back to until then, and its journal has had every image all along.
  *
  * PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync; postmaster/checkpointer.c,
  * CheckpointWriteDelay; access/transam/xlog.c, CreateCheckPoint
@@ -93,8 +94,6 @@ export class Checkpoints {
   *run(options: CheckpointOptions = {}, timed = false): Routine<CheckpointResult> {
     this.#counts.checkpointBegun(timed);
     const work = function* (this: Checkpoints): Routine<CheckpointResult> {
-      const { interval, committed } = this.#journal;
-      if (interval > committed) yield* this.#complete(this.#journal.cutOf(interval), {});
       return yield* this.#complete(yield* this.#cut(), options);
     };
     return yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, work.bind(this));
@@ -112,11 +111,13 @@ export class Checkpoints {
         yield* attachment.lockNamed(lock);
         held.push(lock);
       }
-      const control = this.#measured(this.#journal.interval + 1);
+      const { interval, committed } = this.#journal;
+      const control = this.#measured(interval + (interval === committed ? 1 : 2));
       beginJournal(this.#storage, control);
       this.#journal.begin(control.checkpoint);
       yield PAUSE;
       attachment.exports.cut(control.checkpoint);
+      if (interval !== committed) this.#storage.removeJournalSync(interval);
       return control;
     } finally {
       for (const lock of held.reverse()) attachment.exports.unlockNamed(lock);

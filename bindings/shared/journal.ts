@@ -99,11 +99,6 @@ export class Journal {
     return this.#word(REGION_INTERVAL_OFFSET);
   }
 
-  /** What was cut where a journal begins. The journal lock is held, or the journal cannot end. */
-  cutOf(journal: number): Control {
-    return this.#header(journal).control;
-  }
-
   /**
    * Sees that these pages, all in this backend's write, may be written in place: their old images
    * stand in the journals that need them, synced.
@@ -166,8 +161,8 @@ export class Journal {
     try {
       yield { op: "syncJournal", journal };
     } catch (error) {
-      // Its checkpoint was followed by another one meanwhile: nothing depends on it any more.
-      if (this.committed > journal) return;
+      // It was followed by another one meanwhile: nothing depends on it any more.
+      if (!this.#isActive(journal)) return;
       this.poison();
       throw error;
     }
@@ -188,7 +183,7 @@ export class Journal {
 
   // biome-ignore lint/correctness/useYield: it is run as a routine, and has nothing to wait for
   *#noteSynced(journal: number, records: number): Routine<void> {
-    if (this.committed > journal || this.interval < journal) return;
+    if (!this.#isActive(journal)) return;
     const at = syncedAt(journal);
     if (this.#word(at) < records) this.#store(at, records);
   }
@@ -219,6 +214,10 @@ export class Journal {
       for (const { buffer } of due) this.#attachment.exports.setImaged(buffer, journal);
     }
     return journals;
+  }
+
+  #isActive(journal: number): boolean {
+    return journal === this.committed || journal === this.interval;
   }
 
   /** The journals that images may be missing in. */

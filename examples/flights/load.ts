@@ -66,14 +66,14 @@ export async function buildTable(
       checkpointBuffers: buffersWritten,
     };
   } catch (error) {
-    dropUnfinished(backend, unfinished);
+    for (const each of [unfinished, name]) dropUnfinished(backend, each);
     throw error;
   }
 }
 
 /**
  * Drops what a failed load has made. Where even that fails, the error that ended the load is still
- * the one to be told; the relation keeps its temporary name, and the next load drops it.
+ * the one to be told: without a checkpoint nothing of it outlives the region.
  */
 function dropUnfinished(backend: Backend, unfinished: string): void {
   try {

@@ -29,7 +29,7 @@ function isDirty(region: RawRegion, buffer: number): boolean {
 
 function write(region: RawRegion, slot: number, buffer: number): void {
   const backend = region.backend(slot);
-  expect(backend.checkpointBegin(buffer)).toBe(buffer | NEED_WRITE);
+  expect(backend.checkpointBegin(buffer, 1)).toBe(buffer | NEED_WRITE);
   region.save(backend, buffer);
   backend.finishWrite(buffer, 1);
   backend.unpin(buffer);
@@ -56,7 +56,7 @@ describe.each(builds)("%s build", (_, checked) => {
     const buffer = dirty(region, FILE, 0);
     const backend = region.backend(2);
     backend.checkpointCollect();
-    expect(backend.checkpointBegin(buffer)).toBe(buffer | NEED_WRITE);
+    expect(backend.checkpointBegin(buffer, 1)).toBe(buffer | NEED_WRITE);
     const writer = region.pin(1, FILE, 0);
     // The share lock of the write is still held: the changer has to wait for it.
     expect(region.backend(1).lockExclusive(writer)).toBeLessThan(0);
@@ -81,7 +81,7 @@ describe.each(builds)("%s build", (_, checked) => {
     region.frame(buffer).fill(9, 100, 200);
     const backend = region.backend(2);
     backend.checkpointCollect();
-    expect(backend.checkpointBegin(buffer)).toBe(ST_WAIT);
+    expect(backend.checkpointBegin(buffer, 1)).toBe(ST_WAIT);
     region.frame(buffer).fill(9, 200, 300);
     changer.endChange(buffer);
     changer.unlock(buffer);
@@ -100,7 +100,7 @@ describe.each(builds)("%s build", (_, checked) => {
     const words = new Uint32Array(region.memory.buffer);
     const state = ((words[64 / 4] ?? 0) + buffer * 64) / 4;
     words[state] = (words[state] ?? 0) | STATE_CLAIM | (3 + 1);
-    expect(backend.checkpointBegin(buffer)).toBe(ST_BUSY);
+    expect(backend.checkpointBegin(buffer, 1)).toBe(ST_BUSY);
     region.kill(3);
     write(region, 2, buffer);
     expect(isDirty(region, buffer)).toBe(false);
@@ -112,13 +112,13 @@ describe.each(builds)("%s build", (_, checked) => {
     const buffer = dirty(region, FILE, 0);
     const backend = region.backend(2);
     backend.checkpointCollect();
-    expect(backend.checkpointBegin(buffer)).toBe(buffer | NEED_WRITE);
+    expect(backend.checkpointBegin(buffer, 1)).toBe(buffer | NEED_WRITE);
     backend.finishWrite(buffer, 0);
     backend.unpin(buffer);
     expect(isDirty(region, buffer)).toBe(true);
     write(region, 2, buffer);
     expect(isDirty(region, buffer)).toBe(false);
-    expect(backend.checkpointBegin(buffer)).toBe(ST_OK);
+    expect(backend.checkpointBegin(buffer, 1)).toBe(ST_OK);
     expect(region.residue()).toEqual([]);
   });
 
@@ -126,7 +126,7 @@ describe.each(builds)("%s build", (_, checked) => {
     const region = new RawRegion({ checked });
     for (const block of [0, 1, 2, 3]) dirty(region, FILE, block);
     const kept = dirty(region, OTHER, 2);
-    expect(region.backend(1).dropPages(FILE, 2)).toBe(ST_OK);
+    expect(region.backend(1).dropPages(FILE, 2, 0xffffffff)).toBe(ST_OK);
     for (const [block, reads] of [
       [1, 0],
       [2, 1],
@@ -144,11 +144,11 @@ describe.each(builds)("%s build", (_, checked) => {
   it("dropping is refused while somebody has a page pinned", () => {
     const region = new RawRegion({ checked });
     const buffer = region.pin(2, FILE, 0);
-    expect(region.backend(1).dropPages(FILE, 0)).toBe(ST_BUSY);
-    expect(region.backend(2).dropPages(FILE, 0)).toBe(ST_SELF);
+    expect(region.backend(1).dropPages(FILE, 0, 0xffffffff)).toBe(ST_BUSY);
+    expect(region.backend(2).dropPages(FILE, 0, 0xffffffff)).toBe(ST_SELF);
     expect(region.backend(1).pin(FILE, 0)).toBe(buffer);
     for (const slot of [1, 2]) region.backend(slot).unpin(buffer);
-    expect(region.backend(1).dropPages(FILE, 0)).toBe(ST_OK);
+    expect(region.backend(1).dropPages(FILE, 0, 0xffffffff)).toBe(ST_OK);
     expect(region.residue()).toEqual([]);
   });
 });

@@ -76,7 +76,7 @@ describe.each(builds)("%s build", (_, checked) => {
 function flush(region: RawRegion, buffer: number): void {
   const backend = region.backend(1);
   expect(backend.checkpointCollect()).toBe(1);
-  expect(backend.checkpointBegin(buffer)).toBeGreaterThan(buffer);
+  expect(backend.checkpointBegin(buffer, 1)).toBeGreaterThan(buffer);
   region.save(backend, buffer);
   backend.finishWrite(buffer, 1);
   backend.unpin(buffer);
@@ -87,7 +87,7 @@ function verdictOf(region: RawRegion, bytes: Uint8Array): number {
   const backend = region.backend(2);
   const buffer = region.pin(2, 4, 9);
   region.frame(buffer).set(bytes);
-  const verdict = backend.verifyFrame(buffer);
+  const verdict = backend.verifyRead(buffer);
   backend.unpin(buffer);
   return verdict;
 }

@@ -70,7 +70,7 @@ describe.each(builds)("%s build", (_, checked) => {
     const buffer = region.pin(1, FILE, 0);
     for (let pins = 1; pins < 0x7fff; pins += 1) backend.pin(FILE, 0);
     expect(backend.pin(FILE, 0)).toBe(ST_TOO_MANY_PINS);
-    expect(backend.pinMapped(FILE, 0)).toBe(ST_TOO_MANY_PINS);
+    expect(backend.pinMapped(FILE, 0, 0)).toBe(ST_TOO_MANY_PINS);
     for (let pins = 0; pins < 0x7fff; pins += 1) expect(backend.unpin(buffer)).toBe(ST_OK);
     expect(region.residue()).toEqual([]);
   });
@@ -78,7 +78,7 @@ describe.each(builds)("%s build", (_, checked) => {
   it("two backends that miss one page read it once: the second waits for the first", () => {
     const region = new RawRegion({ checked });
     const [first, second] = [region.backend(1), region.backend(2)];
-    expect([first.pinMapped(FILE, 3), second.pinMapped(FILE, 3)]).toEqual([ST_MISS, ST_MISS]);
+    expect([first.pinMapped(FILE, 3, 0), second.pinMapped(FILE, 3, 0)]).toEqual([ST_MISS, ST_MISS]);
     const [mine, yours] = [region.victim(1), region.victim(2)];
     expect(first.install(mine, FILE, 3)).toBe(mine | NEED_READ);
     expect(second.install(yours, FILE, 3)).toBe(mine | IN_PROGRESS);
@@ -86,7 +86,7 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(second.pin(FILE, 3)).toBe(ST_MISS);
     region.fill(mine);
     first.finishRead(mine, 1);
-    expect(second.ensureValid(mine)).toBe(mine);
+    expect(second.ensureValid(mine, 0)).toBe(mine);
     for (const backend of [first, second]) expect(backend.unpin(mine)).toBe(ST_OK);
     expect(region.reads).toBe(1);
     expect(region.residue()).toEqual([]);
@@ -101,7 +101,7 @@ describe.each(builds)("%s build", (_, checked) => {
     first.unpin(buffer);
     expect(first.stateOf(buffer) & (STATE_VALID | STATE_IO_ERROR)).toBe(STATE_IO_ERROR);
     expect(second.pin(FILE, 3)).toBe(ST_MISS);
-    expect(second.pinMapped(FILE, 3)).toBe(buffer | NEED_READ);
+    expect(second.pinMapped(FILE, 3, 0)).toBe(buffer | NEED_READ);
     region.fill(buffer);
     second.finishRead(buffer, 1);
     expect(first.stateOf(buffer) & (STATE_VALID | STATE_IO_ERROR)).toBe(STATE_VALID);
@@ -114,7 +114,7 @@ describe.each(builds)("%s build", (_, checked) => {
     const backend = region.backend(1);
     const buffer = region.victim(1);
     expect(backend.install(buffer, FILE, 3)).toBe(buffer | NEED_READ);
-    expect(backend.pinMapped(FILE, 3)).toBe(ST_SELF);
+    expect(backend.pinMapped(FILE, 3, 0)).toBe(ST_SELF);
     backend.finishRead(buffer, 1);
     while (backend.unpin(buffer) === ST_OK);
     expect(region.residue()).toEqual([]);
@@ -123,7 +123,7 @@ describe.each(builds)("%s build", (_, checked) => {
   it("when every buffer is pinned a miss ends in an error, and the next unpin helps", () => {
     const region = new RawRegion({ checked });
     const held = Array.from({ length: 16 }, (_each, block) => region.pin(1, FILE, block));
-    expect(region.backend(2).victim()).toBe(ST_NO_BUFFERS);
+    expect(region.backend(2).victim(0)).toBe(ST_NO_BUFFERS);
     region.backend(1).unpin(held[7] ?? 0);
     expect(region.pin(2, FILE, 99)).toBe(held[7]);
     expect(region.backend(2).unpin(held[7] ?? 0)).toBe(ST_OK);
@@ -152,7 +152,7 @@ describe.each(builds)("%s build", (_, checked) => {
     const { region, wanted } = candidateBeingWritten(checked);
     use(region);
     region.backend(1).finishWrite(wanted, 1);
-    expect(region.backend(1).claim(wanted)).toBe(ST_MISS);
+    expect(region.backend(1).claim(wanted, 0)).toBe(ST_MISS);
     expect(region.backend(2).pin(FILE, 3)).toBe(wanted);
   });
 
@@ -162,7 +162,7 @@ describe.each(builds)("%s build", (_, checked) => {
     region.pin(2, FILE, 3);
     region.change(2, wanted, 100, 2);
     region.backend(2).unpin(wanted);
-    expect(region.backend(1).claim(wanted)).toBe(ST_MISS);
+    expect(region.backend(1).claim(wanted, 0)).toBe(ST_MISS);
     for (let block = 100; block < 200; block += 1) {
       region.backend(1).unpin(region.pin(1, FILE, block));
     }
@@ -213,12 +213,12 @@ function candidateBeingWritten(checked: boolean): { region: RawRegion; wanted: n
   const wanted = region.pin(2, FILE, 3);
   region.change(2, wanted, 100, 1);
   region.backend(2).unpin(wanted);
-  let candidate = region.backend(1).victim();
+  let candidate = region.backend(1).victim(0);
   for (let filler = 300; (candidate & NEED_WRITE) === 0; filler += 1) {
-    region.backend(1).install(candidate, FILE, filler);
+    region.backend(1).install(candidate, FILE, filler, 0);
     region.backend(1).finishRead(candidate, 1);
     region.backend(1).unpin(candidate);
-    candidate = region.backend(1).victim();
+    candidate = region.backend(1).victim(0);
   }
   expect(candidate).toBe(wanted | NEED_WRITE);
   region.save(region.backend(1), wanted);

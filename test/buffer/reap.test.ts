@@ -53,7 +53,7 @@ const middles: readonly (readonly [string, (region: RawRegion) => void])[] = [
     "reading into a frame",
     (region) => {
       const victim = region.victim(1);
-      region.backend(1).install(victim, FILE, 99);
+      region.backend(1).install(victim, FILE, 99, 0);
       region.frame(victim).fill(0xdd, 0, 4096);
     },
   ],
@@ -63,12 +63,12 @@ const middles: readonly (readonly [string, (region: RawRegion) => void])[] = [
       const buffer = region.pin(2, FILE, 5);
       region.change(2, buffer, 8000, 5);
       region.backend(2).unpin(buffer);
-      let candidate = region.backend(1).victim();
+      let candidate = region.backend(1).victim(0);
       while ((candidate & NEED_WRITE) === 0) {
-        const installed = region.backend(1).install(candidate, FILE, 200 + candidate);
+        const installed = region.backend(1).install(candidate, FILE, 200 + candidate, 0);
         region.fill(candidate);
         if (installed >= 0) region.backend(1).finishRead(candidate, 1);
-        candidate = region.backend(1).victim();
+        candidate = region.backend(1).victim(0);
       }
     },
   ],

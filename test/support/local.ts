@@ -54,7 +54,7 @@ export function openLocal(options: LocalOptions): Local {
   const { checked, pages, slot = 1, checksums = true } = options;
   const region = regionFor(checked, checksums);
   const exports = region.backend(1);
-  const address = exports.writePageAddress() >>> 0;
+  const address = exports.scratchAddress() >>> 0;
   const buffer = region.memory.buffer as SharedArrayBuffer;
   const checks = new PrivatePages({ exports, buffer, address, checksums });
   const log: string[] = [];

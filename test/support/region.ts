@@ -11,6 +11,7 @@ import {
   NEED_READ,
   NEED_WRITE,
   OWNER_MASK,
+  PAGE_CHECKSUM_OFFSET,
   ST_MISS,
   ST_OK,
   STATE_CLAIM,
@@ -99,11 +100,13 @@ export class RawRegion {
     this.reads += 1;
   }
 
-  /** Storage's part of a write: takes the backend's write page. */
+  /** Storage's part of a write: takes a sealed copy of the frame. */
   save(exports: SharedExports, buffer: number): void {
-    const at = exports.writePageAddress() >>> 0;
-    const bytes = new Uint8Array(this.memory.buffer, at, BLOCK_BYTES);
-    this.pages.set(this.keyOf(buffer), bytes.slice());
+    const copy = this.frame(buffer).slice();
+    const at = exports.frameAddress(buffer) >>> 0;
+    const seal = exports.pageSeal(at, exports.blockOf(buffer) >>> 0);
+    copy.set([seal & 0xff, seal >>> 8], PAGE_CHECKSUM_OFFSET);
+    this.pages.set(this.keyOf(buffer), copy);
     this.writes += 1;
   }
 
@@ -112,8 +115,8 @@ export class RawRegion {
     const exports = this.backend(slot);
     const hit = exports.pin(file, block);
     if (hit >= 0) return hit;
-    let result = exports.pinMapped(file, block);
-    if (result === ST_MISS) result = exports.install(this.victim(slot), file, block);
+    let result = exports.pinMapped(file, block, 0);
+    if (result === ST_MISS) result = exports.install(this.victim(slot), file, block, 0);
     if (result < 0) throw result;
     const buffer = result & BUFFER_MASK;
     if ((result & NEED_READ) !== 0) {
@@ -127,13 +130,13 @@ export class RawRegion {
   victim(slot: number): number {
     const exports = this.backend(slot);
     for (;;) {
-      const candidate = exports.victim();
+      const candidate = exports.victim(0);
       if (candidate < 0) throw candidate;
       if ((candidate & NEED_WRITE) === 0) return candidate;
       const buffer = candidate & BUFFER_MASK;
       this.save(exports, buffer);
       exports.finishWrite(buffer, 1);
-      const claimed = exports.claim(buffer);
+      const claimed = exports.claim(buffer, 0);
       if (claimed >= 0) return claimed;
     }
   }
