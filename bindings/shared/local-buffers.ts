@@ -24,13 +24,10 @@
 import {
   BLOCK_BYTES,
   FORK_BITS,
-  HOLD_COUNT_MASK,
   MAX_BLOCK_NUMBER,
-  MAX_USAGE,
   ST_BAD_BUFFER,
   ST_CHANGING,
   ST_NOT_PINNED,
-  ST_TOO_MANY_PINS,
 } from "../../assembly/common/constants.ts";
 import { BufferError, ClosedError, InvalidParameterError, PallocError } from "../abi/errors.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";
@@ -109,8 +106,6 @@ export class LocalBuffers {
   /** Of no buffers before the first page is touched and after detach. */
   #table = new LocalTable(0);
   #frames: LocalFrames | undefined;
-  #hand = 0;
-  #pinned = 0;
   #changing = -1;
   #before: Uint8Array | undefined;
   #closed = false;
@@ -137,7 +132,7 @@ export class LocalBuffers {
     const table = this.#table;
     const index = table.find(id, block);
     if (index < 0 || !table.has(index, LOCAL_VALID)) return this.#pinByReading(id, block);
-    this.#pinAgain(index);
+    table.pin(index);
     this.#traffic.hit();
     return numberOf(index);
   }
@@ -156,11 +151,9 @@ export class LocalBuffers {
   /** Gives back one pin. @throws {@link BufferError} 55000 if there is none */
   unpin(buffer: BufferId): void {
     const index = this.#demandPinned(buffer);
-    const pins = this.#table.pins;
-    const left = (pins[index] ?? 0) - 1;
-    if (left === 0 && this.#changing === index) throw refusal(ST_CHANGING);
-    pins[index] = left;
-    if (left === 0) this.#pinned -= 1;
+    const isLast = this.#table.pins[index] === 1;
+    if (isLast && this.#changing === index) throw refusal(ST_CHANGING);
+    this.#table.unpin(index);
   }
 
   /**
@@ -240,8 +233,10 @@ export class LocalBuffers {
   /** Writes every dirty page of a fork. The first failure ends it; the page stays dirty. */
   flushRelation(id: ForkId): void {
     this.#own(id);
-    for (const index of this.#indexesOf(id, 0)) {
-      if (this.#table.has(index, LOCAL_DIRTY)) this.#write(index);
+    const table = this.#table;
+    const isDirty = (index: number): boolean => table.has(index, LOCAL_DIRTY);
+    for (const index of this.#indexes((index) => table.holds(index, id, 0) && isDirty(index))) {
+      this.#write(index);
     }
   }
 
@@ -253,17 +248,16 @@ export class LocalBuffers {
    */
   dropRelation(id: ForkId, firstBlock = 0): void {
     const { relation } = this.#own(id);
-    const { blocks, pins } = this.#table;
-    const indexes = this.#indexesOf(id, firstBlock);
-    for (const index of indexes) {
-      if (pins[index] === 0) continue;
-      const name = this.#options.nameOf(relation);
-      const what = `block ${blocks[index]} of relation "${name}" is still referenced`;
-      throw new PallocError(IN_USE, `${what} (local ${pins[index]})`, {
-        hint: "Release every pin on a relation before dropping it.",
-      });
-    }
-    for (const index of indexes) this.#table.remove(index);
+    const table = this.#table;
+    this.#forget(relation, (index) => table.holds(index, id, firstBlock));
+  }
+
+  /** As {@link dropRelation}, of all forks and blocks. @param relation - its number */
+  dropForks(relation: number): void {
+    this.#own(((relation << FORK_BITS) >>> 0) as ForkId);
+    const table = this.#table;
+    const isOf = (index: number): boolean => (table.files[index] ?? 0) >>> FORK_BITS === relation;
+    this.#forget(relation, (index) => table.has(index, LOCAL_MAPPED) && isOf(index));
   }
 
   // ── All ────────────────────────────────────────────────────────────────────────────────────────
@@ -292,7 +286,7 @@ export class LocalBuffers {
 
   /** Buffers that are pinned; 0 when nothing is leaked. */
   get pinnedBuffers(): number {
-    return this.#pinned;
+    return this.#table.pinned;
   }
 
   /** Every pinned page, in the order of buffers. PostgreSQL: CheckForLocalBufferLeaks */
@@ -348,12 +342,13 @@ export class LocalBuffers {
   #take(found: number, id: ForkId, block: number): number {
     this.#own(id);
     if (found >= 0) {
-      this.#pinAgain(found);
+      this.#table.pin(found);
       return found;
     }
     const frames = this.#open();
     const table = this.#table;
-    const index = this.#sweep();
+    const index = table.sweep();
+    if (index < 0) throw noBuffer();
     frames.provide(index);
     if (table.has(index, LOCAL_DIRTY)) this.#write(index);
     if (table.has(index, LOCAL_MAPPED)) {
@@ -361,32 +356,7 @@ export class LocalBuffers {
       table.remove(index);
     }
     table.insert(index, id, block);
-    table.pins[index] = 1;
-    this.#pinned += 1;
     return index;
-  }
-
-  /**
-   * The next buffer nobody pins and no round has spared. Ends: a buffer spares five rounds at most,
-   * and a round of pinned ones alone is the last.
-   */
-  #sweep(): number {
-    const { size, pins, usage } = this.#table;
-    for (let tries = size; tries > 0; ) {
-      const index = this.#hand;
-      this.#hand = index + 1 < size ? index + 1 : 0;
-      if (pins[index] !== 0) {
-        tries -= 1;
-      } else if (usage[index] !== 0) {
-        usage[index] = (usage[index] ?? 0) - 1;
-        tries = size;
-      } else {
-        return index;
-      }
-    }
-    throw new BufferError("53000", "no empty local buffer available", {
-      hint: "Every local buffer is pinned: release pins sooner, or set a higher temp_buffers.",
-    });
   }
 
   #write(index: number): void {
@@ -398,20 +368,6 @@ export class LocalBuffers {
     this.#storage.writeSync(relation, fork, block, page);
     this.#table.clear(index, LOCAL_DIRTY);
     this.#traffic.write();
-  }
-
-  /** One more pin. Only a first one counts as use. PostgreSQL: PinLocalBuffer */
-  #pinAgain(index: number): void {
-    const { pins, usage } = this.#table;
-    const held = pins[index] ?? 0;
-    if (held === 0) {
-      this.#pinned += 1;
-      const used = usage[index] ?? 0;
-      if (used < MAX_USAGE) usage[index] = used + 1;
-    } else if (held === HOLD_COUNT_MASK) {
-      throw refusal(ST_TOO_MANY_PINS);
-    }
-    pins[index] = held + 1;
   }
 
   /** Memory for descriptors and frames, made when the first page is touched. */
@@ -428,7 +384,6 @@ export class LocalBuffers {
     this.#closed = true;
     this.#table = new LocalTable(0);
     this.#frames = undefined;
-    this.#pinned = 0;
     this.#changing = -1;
   }
 
@@ -440,9 +395,19 @@ export class LocalBuffers {
     return found;
   }
 
-  #indexesOf(id: ForkId, firstBlock: number): number[] {
-    const table = this.#table;
-    return this.#indexes((index) => table.holds(index, id, firstBlock));
+  /** Takes the pages of some buffers away, if none of them is pinned. */
+  #forget(relation: number, chosen: (index: number) => boolean): void {
+    const { blocks, pins } = this.#table;
+    const indexes = this.#indexes(chosen);
+    for (const index of indexes) {
+      if (pins[index] === 0) continue;
+      const name = this.#options.nameOf(relation);
+      const what = `block ${blocks[index]} of relation "${name}" is still referenced`;
+      throw new PallocError(IN_USE, `${what} (local ${pins[index]})`, {
+        hint: "Release every pin on a relation before dropping it.",
+      });
+    }
+    for (const index of indexes) this.#table.remove(index);
   }
 
   #viewOf(index: number): Uint8Array {
@@ -478,6 +443,12 @@ export class LocalBuffers {
       hint: "Call beginChange() first.",
     });
   }
+}
+
+function noBuffer(): BufferError {
+  return new BufferError("53000", "no empty local buffer available", {
+    hint: "Every local buffer is pinned: release pins sooner, or set a higher temp_buffers.",
+  });
 }
 
 function numberOf(index: number): BufferId {

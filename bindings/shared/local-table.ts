@@ -1,18 +1,22 @@
 /**
- * Which page is in which local buffer, and what is known of each: the descriptors of local buffers
- * and the table that finds them, in plain arrays of the engine's.
+ * Which page is in which local buffer, and what is known of each: the descriptors of local buffers,
+ * the table that finds them and the hand that chooses a victim, in plain arrays of the engine's.
  *
  * Here and not in assembly/, because a hit on a temporary page then costs no crossing, and because
  * nothing of it is touched by a second thread: no state word, no lock, no atomics. 18 bytes a
- * buffer, and 4 to 8 for chain heads. PostgreSQL too keeps these outside its memory contexts (calloc).
+ * buffer, and 4 to 8 for chain heads. PostgreSQL too keeps these outside its memory contexts
+ * (calloc).
  *
  * A page's number takes more bits than a JavaScript integer has, hence chains instead of a Map.
  * Links hold the buffer's index + 1; 0 ends a chain.
  *
- * PostgreSQL: src/backend/storage/buffer/localbuf.c, InitLocalBuffers, LocalBufHash
+ * PostgreSQL: src/backend/storage/buffer/localbuf.c, InitLocalBuffers, PinLocalBuffer,
+ * GetLocalVictimBuffer
  */
 
+import { HOLD_COUNT_MASK, MAX_USAGE, ST_TOO_MANY_PINS } from "../../assembly/common/constants.ts";
 import { OutOfMemoryError } from "../abi/errors.ts";
+import { refusal } from "./statuses.ts";
 
 /** Bits of {@link LocalTable.flags}: the page's bytes are there; they differ from storage's. */
 export const LOCAL_VALID = 1;
@@ -31,7 +35,8 @@ const MIX_BLOCK = 0x85ebca6b;
 /** Descriptors by index, 0 to `size - 1`. @internal */
 export class LocalTable {
   readonly size: number;
-  readonly files: Uint32Array;
+  /** Numbers of forks as signed words, which the engine compares as integers. */
+  readonly files: Int32Array;
   readonly blocks: Uint32Array;
   readonly pins: Int32Array;
   readonly usage: Uint8Array;
@@ -39,6 +44,9 @@ export class LocalTable {
   readonly #links: Int32Array;
   readonly #heads: Int32Array;
   readonly #shift: number;
+  /** Buffers with a pin. */
+  pinned = 0;
+  #hand = 0;
 
   /** @throws {@link OutOfMemoryError} if the engine has no room for that many */
   constructor(size: number) {
@@ -46,7 +54,7 @@ export class LocalTable {
     this.size = size;
     this.#shift = WORD_BITS - bits;
     try {
-      this.files = new Uint32Array(size);
+      this.files = new Int32Array(size);
       this.blocks = new Uint32Array(size);
       this.pins = new Int32Array(size);
       this.usage = new Uint8Array(size);
@@ -64,20 +72,23 @@ export class LocalTable {
 
   /** The index of the buffer that has a page, or -1. */
   find(file: number, block: number): number {
-    let index = (this.#heads[this.#chain(file, block)] ?? 0) - 1;
-    while (index >= 0 && (this.blocks[index] !== block || this.files[index] !== file)) {
+    const signed = file | 0;
+    let index = (this.#heads[this.#chain(signed, block)] ?? 0) - 1;
+    while (index >= 0 && (this.blocks[index] !== block || this.files[index] !== signed)) {
       index = (this.#links[index] ?? 0) - 1;
     }
     return index;
   }
 
-  /** Gives a page to a buffer that has none: mapped, not yet readable, used once. */
+  /** Gives a page to a buffer that has none: mapped, not yet readable, used once, pinned once. */
   insert(index: number, file: number, block: number): void {
     const chain = this.#chain(file, block);
     this.files[index] = file;
     this.blocks[index] = block;
     this.flags[index] = LOCAL_MAPPED;
     this.usage[index] = 1;
+    this.pins[index] = 1;
+    this.pinned += 1;
     this.#links[index] = this.#heads[chain] ?? 0;
     this.#heads[chain] = index + 1;
   }
@@ -98,6 +109,47 @@ export class LocalTable {
     this.usage[index] = 0;
   }
 
+  /** One more pin. Only a first one counts as use. @throws {@link BufferError} 54000 */
+  pin(index: number): void {
+    const held = this.pins[index] ?? 0;
+    if (held === 0) {
+      const used = this.usage[index] ?? 0;
+      if (used < MAX_USAGE) this.usage[index] = used + 1;
+      this.pinned += 1;
+    } else if (held === HOLD_COUNT_MASK) {
+      throw refusal(ST_TOO_MANY_PINS);
+    }
+    this.pins[index] = held + 1;
+  }
+
+  /** One pin less of a buffer that has one. */
+  unpin(index: number): void {
+    const left = (this.pins[index] ?? 0) - 1;
+    this.pins[index] = left;
+    if (left === 0) this.pinned -= 1;
+  }
+
+  /**
+   * The next buffer nobody pins and no round has spared, or -1 if all are pinned. Ends: a buffer
+   * spares five rounds at most, and a round of pinned ones alone is the last.
+   */
+  sweep(): number {
+    const { size, pins, usage } = this;
+    for (let tries = size; tries > 0; ) {
+      const index = this.#hand;
+      this.#hand = index + 1 < size ? index + 1 : 0;
+      if (pins[index] !== 0) {
+        tries -= 1;
+      } else if (usage[index] !== 0) {
+        usage[index] = (usage[index] ?? 0) - 1;
+        tries = size;
+      } else {
+        return index;
+      }
+    }
+    return -1;
+  }
+
   has(index: number, flag: number): boolean {
     return ((this.flags[index] ?? 0) & flag) !== 0;
   }
@@ -114,7 +166,7 @@ export class LocalTable {
   holds(index: number, file: number, firstBlock: number): boolean {
     return (
       this.has(index, LOCAL_MAPPED) &&
-      this.files[index] === file &&
+      this.files[index] === (file | 0) &&
       (this.blocks[index] ?? 0) >= firstBlock
     );
   }

@@ -4,8 +4,8 @@
  *
  * The one who computes is shared.wasm, which sees shared memory only. So a page is copied to a
  * scratch page that this backend has there, and judged there; a second implementation, in
- * TypeScript, would be a second truth, and slower: measured side by side, a page, copy, call and two
- * bytes back take 0.6 µs, of which the copy is 0.4, and a TypeScript loop over the page's words 5 µs.
+ * TypeScript, would be a second truth, and slower: measured side by side, copy, call and two bytes
+ * back take 0.6 µs a page, of which the copy is 0.4, and a TypeScript loop over its words 5 µs.
  * Without data checksums nothing is copied.
  *
  * The scratch page is used within one synchronous call and never over one, so whoever else uses it
@@ -56,7 +56,7 @@ export class PrivatePages {
     page[PAGE_CHECKSUM_OFFSET + 1] = seal >>> 8;
   }
 
-  /** What is wrong with a page just read, or undefined. @param relation - its name, for the error */
+  /** What is wrong with a page just read, or undefined. @param relation - its name */
   damage(page: Uint8Array, relation: string, block: number): DataCorruptedError | undefined {
     if (!this.#checksums) return undefined;
     this.#scratch.set(page);

@@ -10,9 +10,8 @@
  * PostgreSQL: src/backend/catalog/namespace.c, InitTempTableNamespace, RemoveTempRelations
  */
 
-import { FORK_BITS, FORK_INIT } from "../../assembly/common/constants.ts";
+import { FORK_INIT } from "../../assembly/common/constants.ts";
 import { PallocError, RelationError } from "../abi/errors.ts";
-import type { ForkId } from "../abi/pointers.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { LocalBuffers } from "./local-buffers.ts";
 import { isOwnTemporary, MAX_TEMP_RELATIONS, tempNumber } from "./temp-numbers.ts";
@@ -77,7 +76,7 @@ export class TempRelations {
   }
 
   /**
-   * Removes a temporary relation with its pages and files; the shared one of its name is seen again.
+   * Removes a temporary relation with its pages and files; a shared one of its name is seen again.
    *
    * @returns false if there is none
    * @throws {@link PallocError} 55006 if pages of it are pinned; then nothing has changed
@@ -85,10 +84,7 @@ export class TempRelations {
   drop(name: string): boolean {
     const number = this.#numbers.get(name);
     if (number === undefined) return false;
-    const pinned = this.#buffers.rows().find((row) => row.relation === number && row.pins > 0);
-    // Of all forks the one with a pin goes first, so that the refusal leaves the others alone.
-    const order = pinned === undefined ? FORKS : [pinned.fork, ...FORKS];
-    for (const fork of order) this.#buffers.dropRelation(forkOf(number, fork));
+    this.#buffers.dropForks(number);
     this.#unlink(number);
     this.#numbers.delete(name);
     this.#names.delete(number);
@@ -164,10 +160,6 @@ export class TempRelations {
 
 /** From the last to the main one. */
 const FORKS = Array.from({ length: FORK_INIT + 1 }, (_, index) => (FORK_INIT - index) as Fork);
-
-function forkOf(number: number, fork: Fork): ForkId {
-  return (((number << FORK_BITS) | fork) >>> 0) as ForkId;
-}
 
 function alreadyExists(name: string): RelationError {
   return new RelationError("42P07", `relation "${name}" already exists`);

@@ -1,5 +1,5 @@
-// Local buffers by example: what each call does, refuses and leaves behind, and where their memory
-// comes from. Which buffer is taken when is the business of test/differential/local-buffers.test.ts.
+// Local buffers by example: what each call does, refuses and leaves behind, and where memory comes
+// from. Which buffer is taken when is the business of test/differential/local-buffers.test.ts.
 
 import { describe, expect, it } from "vitest";
 import { FORK_FSM } from "../../assembly/common/constants.ts";

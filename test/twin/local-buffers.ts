@@ -1,6 +1,6 @@
 // Local buffers in plain TypeScript: which page is in which buffer, how often it is pinned and was
-// used, what is dirty. It predicts the buffer of every pin and every page that is written or evicted
-// for it. It is the oracle of test/shared/local-buffers.test.ts and shares no code with what it
+// used, what is dirty. It predicts the buffer of every pin and the pages that are written or go for
+// it. It is the oracle of test/differential/local-buffers.test.ts and shares no code with what it
 // judges: buffers are a list of objects, and a page is found by looking at all of them.
 //
 // The rules whose order decides the numbers:
