@@ -104,7 +104,7 @@ export class ColumnFinder {
  *
  * @param option - `--group-by` or `--agg`
  * @param name - undefined if the option was not given
- * @throws PallocError 42703 if there is none; it lists those there are
+ * @throws PallocError 42601 or 42703, which list the columns there are
  */
 export function columnIndex(
   option: string,
@@ -114,12 +114,11 @@ export function columnIndex(
 ): number {
   const index = name === undefined ? -1 : names.indexOf(name);
   if (index >= 0) return index;
-  const what =
-    name === undefined
-      ? `option ${option} is missing: which column of file "${path}"?`
-      : `option ${option} "${name}": column "${name}" does not exist in file "${path}"`;
-  const hint = `Its columns are ${listed(names)}`;
-  throw new PallocError("42703", what, { hint });
+  const hint = `The columns of "${path}" are ${listed(names)}`;
+  if (name === undefined) {
+    throw new PallocError("42601", `option ${option} is needed with a CSV file`, { hint });
+  }
+  throw new PallocError("42703", `option ${option} "${name}": there is no such column`, { hint });
 }
 
 /** @throws PallocError 42804 unless the column is of numbers */
@@ -128,7 +127,7 @@ export function requireNumbers(option: string, column: Column | undefined, path:
   const { name = "", witness = { value: "", line: 0 } } = column ?? {};
   const where = `${placeOf(path, witness.line)} has "${witness.value}"`;
   throw new PallocError("42804", `option ${option} "${name}": column "${name}" is not numeric`, {
-    detail: `The ${where}.`,
+    detail: `${where.replace(/^l/, "L")}.`,
     hint: "Choose a column whose values are all numbers.",
   });
 }

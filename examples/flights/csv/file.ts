@@ -13,7 +13,7 @@
  */
 
 import { isUtf8 } from "node:buffer";
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { CsvError, type InfoRecord, type Options, type Parser, parse } from "csv-parse";
 import { PallocError } from "../../../bindings/index.ts";
 
@@ -65,18 +65,17 @@ export class CsvFile {
    *   directory or a pipe, 22P04 if it has no bytes
    */
   static async open(path: string): Promise<CsvFile> {
-    const handle = await open(path).catch((cause: unknown) => {
-      const [state, text] = reasons[codeOf(cause)] ?? ["58030", String(cause)];
-      throw new PallocError(state, `could not open file "${path}": ${text}`, { cause });
-    });
+    // Looked at before it is opened: to open a pipe that nobody writes to would take for ever.
+    const before = await orUnreadable(path, stat(path));
+    if (!before.isFile()) {
+      throw new PallocError("42809", `"${path}" is not a regular file`, {
+        hint: "A CSV file is read twice; save what a pipe or a device gives to a file first.",
+      });
+    }
+    const handle = await orUnreadable(path, open(path));
     try {
-      const stat = await handle.stat({ bigint: true });
-      if (!stat.isFile()) {
-        throw new PallocError("42809", `"${path}" is not a regular file`, {
-          hint: "A CSV file is read twice; save what a pipe or a device gives to a file first.",
-        });
-      }
-      const identity = { path, bytes: Number(stat.size), modified: `${stat.mtimeNs}` };
+      const { size, mtimeNs } = await handle.stat({ bigint: true });
+      const identity = { path, bytes: Number(size), modified: `${mtimeNs}` };
       if (identity.bytes === 0) throw noHeader(path);
       return new CsvFile(handle, identity);
     } catch (error) {
@@ -92,8 +91,8 @@ export class CsvFile {
   /** @throws PallocError 55000 if the file is not what it was when it was opened */
   async requireUnchanged(): Promise<void> {
     const { path, bytes, modified } = this.identity;
-    const stat = await this.#handle.stat({ bigint: true });
-    if (Number(stat.size) === bytes && `${stat.mtimeNs}` === modified) return;
+    const { size, mtimeNs } = await this.#handle.stat({ bigint: true });
+    if (Number(size) === bytes && `${mtimeNs}` === modified) return;
     throw new PallocError("55000", `file "${path}" was changed while it was read`, {
       hint: "Run the command again when nothing writes to the file.",
     });
@@ -133,8 +132,15 @@ export function placeOf(path: string, line: number): string {
   return `line ${line} of file "${path}"`;
 }
 
-function codeOf(cause: unknown): string {
-  return (cause as { readonly code?: string } | undefined)?.code ?? "";
+/** Names the file where the system refuses it. */
+async function orUnreadable<Value>(path: string, work: Promise<Value>): Promise<Value> {
+  try {
+    return await work;
+  } catch (cause) {
+    const { code = "" } = cause as NodeJS.ErrnoException;
+    const [state, text] = reasons[code] ?? ["58030", String(cause)];
+    throw new PallocError(state, `could not open file "${path}": ${text}`, { cause });
+  }
 }
 
 function noHeader(path: string): PallocError {
@@ -236,9 +242,9 @@ class RowReader {
     switch (error.code as string) {
       case "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH": {
         const record: unknown = Reflect.get(error, "record");
-        const found = Array.isArray(record) ? record.length : "another number of";
+        const found = Array.isArray(record) ? record.length : 0;
         return [
-          `the row has ${found} values, but the header has ${this.#columns} columns`,
+          `the row has ${counted(found, "value")}, the header ${counted(this.#columns, "column")}`,
           "Give every row as many values as there are columns; quote values that contain commas.",
         ];
       }
@@ -258,6 +264,10 @@ class RowReader {
 }
 
 const QUOTING = 'Write a quote in a value as "", and the value in quotes.';
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
 
 /** Line ends that csv-parse counts twice. */
 function crlfIn(values: readonly string[]): number {

@@ -119,7 +119,10 @@ async function describe(
       if (finder?.isNumber(agg) === false) requireNumbers(AGG, finder.columns[agg], path);
       return (finder?.rows ?? 0) < source.maxRows;
     },
-    pause: (done) => onProgress({ phase: "check", done, total }),
+    pause: (done) => {
+      // Not for the last piece: a file of a single one is checked before a line could be read.
+      if (done < total) onProgress({ phase: "check", done, total });
+    },
   });
   return { source: file.identity, rows: finder?.rows ?? 0, columns: finder?.columns ?? [] };
 }
