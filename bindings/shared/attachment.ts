@@ -67,7 +67,7 @@ export class Attachment {
     const closed = (): never => {
       throw new ClosedError("the backend");
     };
-    this.exports = new Proxy(this.exports, { get: () => closed });
+    this.exports = new Proxy({} as SharedExports, { get: () => closed });
   }
 
   /** When a call that begins now has waited long enough. */

@@ -87,7 +87,7 @@ function verdictOf(region: RawRegion, bytes: Uint8Array): number {
   const backend = region.backend(2);
   const buffer = region.pin(2, 4, 9);
   region.frame(buffer).set(bytes);
-  const verdict = backend.verifyRead(buffer);
+  const verdict = backend.pageVerdict(backend.frameAddress(buffer), 9);
   backend.unpin(buffer);
   return verdict;
 }

@@ -80,8 +80,8 @@ describe.each(builds)("%s build", (_, checked) => {
     const [first, second] = [region.backend(1), region.backend(2)];
     expect([first.pinMapped(FILE, 3, 0), second.pinMapped(FILE, 3, 0)]).toEqual([ST_MISS, ST_MISS]);
     const [mine, yours] = [region.victim(1), region.victim(2)];
-    expect(first.install(mine, FILE, 3)).toBe(mine | NEED_READ);
-    expect(second.install(yours, FILE, 3)).toBe(mine | IN_PROGRESS);
+    expect(first.install(mine, FILE, 3, 0)).toBe(mine | NEED_READ);
+    expect(second.install(yours, FILE, 3, 0)).toBe(mine | IN_PROGRESS);
     expect(first.stateOf(mine) & STATE_IO_WAITERS).not.toBe(0);
     expect(second.pin(FILE, 3)).toBe(ST_MISS);
     region.fill(mine);
@@ -96,7 +96,7 @@ describe.each(builds)("%s build", (_, checked) => {
     const region = new RawRegion({ checked });
     const [first, second] = [region.backend(1), region.backend(2)];
     const buffer = region.victim(1);
-    first.install(buffer, FILE, 3);
+    first.install(buffer, FILE, 3, 0);
     first.finishRead(buffer, 0);
     first.unpin(buffer);
     expect(first.stateOf(buffer) & (STATE_VALID | STATE_IO_ERROR)).toBe(STATE_IO_ERROR);
@@ -113,7 +113,7 @@ describe.each(builds)("%s build", (_, checked) => {
     const region = new RawRegion({ checked });
     const backend = region.backend(1);
     const buffer = region.victim(1);
-    expect(backend.install(buffer, FILE, 3)).toBe(buffer | NEED_READ);
+    expect(backend.install(buffer, FILE, 3, 0)).toBe(buffer | NEED_READ);
     expect(backend.pinMapped(FILE, 3, 0)).toBe(ST_SELF);
     backend.finishRead(buffer, 1);
     while (backend.unpin(buffer) === ST_OK);

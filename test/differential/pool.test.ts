@@ -151,7 +151,7 @@ class TwinSide implements Side {
   }
 
   #noted(pin: TwinPin, block: number, fill: TwinFill): TwinPin {
-    if (pin.written !== undefined) this.#io.push(`write ${pin.written.block}`);
+    this.#io.push(...pin.written.map((page) => `write ${page.block}`));
     if (!pin.hit && fill === "read") this.#io.push(`read ${block}`);
     this.#blockOf.set(pin.buffer, block);
     return pin;
@@ -275,6 +275,10 @@ function noting(inner: StorageManager, io: string[]): StorageManager {
         const result: unknown = member.apply(target, values);
         if (name === "readSync") io.push(`read ${values[2]}`);
         if (name === "writeSync") io.push(`write ${values[2]}`);
+        if (name === "writevSync") {
+          const [, , first, pages] = values as [number, number, number, unknown[]];
+          io.push(...pages.map((_, index) => `write ${first + index}`));
+        }
         return result;
       };
     },

@@ -201,10 +201,10 @@ describe("a data directory", () => {
     const file = join(directory, "palloc.control");
     const text = readFileSync(file, "utf8");
     for (const [broken, code] of [
-      [text.replace('"checkpoint": 1', '"checkpoint": 2'), "XX001"],
+      [text.replace('"checkpoint": 2', '"checkpoint": 3'), "XX001"],
       [text.slice(0, -20), "XX001"],
       ["", "XX001"],
-      [text.replace('"version": 1', '"version": 99'), "55000"],
+      [text.replace('"version": 2', '"version": 99'), "55000"],
     ] as const) {
       writeFileSync(file, broken);
       await expect(withBackend(nodeFiles(directory), () => {})).rejects.toMatchObject({ code });

@@ -31,8 +31,8 @@ export interface TwinPin {
   readonly hit: boolean;
   /** The page that had to go, if a readable one was in the way. */
   readonly evicted: TwinPage | undefined;
-  /** The page that had to be written for it. */
-  readonly written: TwinPage | undefined;
+  /** The pages that were written for it, in the order of forks and blocks. */
+  readonly written: readonly TwinPage[];
 }
 
 /** What a pool has done so far. */
@@ -55,6 +55,11 @@ export interface TwinUsage {
 
 /** How a page comes into its buffer. `zero` reads nothing; `fail` is a read that goes wrong. */
 export type TwinFill = "read" | "zero" | "fail";
+
+/** Pages written together, at most; fewer in a small pool; and how far ahead they are looked for. */
+const BATCH_PAGES = 64;
+const BATCH_FRACTION = 8;
+const LOOK_AHEAD = 4;
 
 /** Every buffer is held. */
 export class NoUnpinnedBuffers extends Error {
@@ -151,8 +156,7 @@ export class TwinPool {
   writeAll(): TwinPage[] {
     const dirty = this.#frames.filter((frame) => frame.dirty);
     for (const frame of dirty) this.#write(frame);
-    const pages = dirty.flatMap(({ page }) => (page === undefined ? [] : [page]));
-    return pages.sort((a, b) => a.fork - b.fork || a.block - b.block);
+    return pagesOf(dirty);
   }
 
   /** The buffer that holds a page, readable or not. */
@@ -178,7 +182,7 @@ export class TwinPool {
     const own = frame.pins[backend] ?? 0;
     frame.pins[backend] = own + 1;
     if (own === 0 && frame.usage < MAX_USAGE) frame.usage += 1;
-    const pin: TwinPin = { buffer, hit: frame.valid, evicted: undefined, written: undefined };
+    const pin: TwinPin = { buffer, hit: frame.valid, evicted: undefined, written: [] };
     if (!pin.hit) return this.#fill(backend, pin, fill);
     this.counters.hits += 1;
     return pin;
@@ -200,13 +204,27 @@ export class TwinPool {
     const buffer = this.#sweep();
     const frame = this.#frame(buffer);
     const { page, valid } = frame;
-    const written = frame.dirty ? page : undefined;
-    if (frame.dirty) this.#write(frame);
+    const batch = frame.dirty ? [frame, ...this.#companions(buffer)] : [];
+    const written = pagesOf(batch);
+    for (const each of batch) this.#write(each);
     if (page !== undefined) this.#residents.delete(keyOf(page));
     if (valid) this.counters.evictions += 1;
     frame.page = undefined;
     frame.valid = false;
     return { buffer, evicted: valid ? page : undefined, written };
+  }
+
+  /** Dirty buffers ahead of the victim that nobody holds and that have no use left. */
+  #companions(victim: number): Frame[] {
+    const buffers = this.#frames.length;
+    const batch = Math.max(1, Math.min(BATCH_PAGES, Math.floor(buffers / BATCH_FRACTION)));
+    const found: Frame[] = [];
+    for (let step = 1; step < buffers && step <= batch * LOOK_AHEAD; step += 1) {
+      if (found.length + 1 >= batch) break;
+      const frame = this.#frame((victim + step) % buffers);
+      if (frame.dirty && frame.usage === 0 && !isPinned(frame)) found.push(frame);
+    }
+    return found;
   }
 
   #sweep(): number {
@@ -246,6 +264,11 @@ export class TwinPool {
     if (frame === undefined) throw new Error(`there is no buffer ${buffer}`);
     return frame;
   }
+}
+
+function pagesOf(frames: readonly Frame[]): TwinPage[] {
+  const pages = frames.flatMap(({ page }) => (page === undefined ? [] : [page]));
+  return pages.sort((a, b) => a.fork - b.fork || a.block - b.block);
 }
 
 function isPinned(frame: Frame): boolean {
