@@ -1,6 +1,7 @@
 // Compares our rows of shared memory with the views they are named after, as PostgreSQL itself
-// shows them: PGlite runs the server inside this process, its pg_buffercache included. Then proves that
-// each number is what was really done. A server's start takes seconds, hence a file of its own.
+// shows them: PGlite runs the server inside this process, its pg_buffercache included. Then proves
+// that each number is what was really done. A server's start takes seconds, hence a file of its
+// own.
 
 import { PGlite } from "@electric-sql/pglite";
 import { pg_buffercache } from "@electric-sql/pglite/contrib/pg_buffercache";
