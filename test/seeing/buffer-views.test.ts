@@ -262,11 +262,13 @@ describe.each(builds)("what the rows say, %s build", (_, checked) => {
       extends: 1,
       extend_bytes: 40 * BLOCK_BYTES,
       evictions: 40 - BUFFERS,
-      writes: 40 - BUFFERS,
       write_bytes: (40 - BUFFERS) * BLOCK_BYTES,
       reuses: null,
       read_time: 0,
     });
+    // Neighbours may have been written together.
+    expect(before.writes).toBeGreaterThan(0);
+    expect(before.writes).toBeLessThanOrEqual(40 - BUFFERS);
     expect(region.shared.statistics()).toMatchObject({ reads: 40, extends: 40, evictions: 8 });
     region.backend.detach();
     expect(ioRow(region, "client backend")).toEqual(before);
