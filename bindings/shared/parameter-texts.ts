@@ -263,7 +263,7 @@ function sixDigits(value: number): string {
   return half === null ? value.toExponential(5) : `${half[1]}${half[2]}`;
 }
 
-// ── Booleans and words ─────────────────────────────────────────────────────────────────────────────────────
+// ── Booleans and words ───────────────────────────────────────────────────────────────────────────
 
 /** Words, how short each may be cut, and what they say. */
 const BOOL_WORDS: readonly (readonly [word: string, shortest: number, value: boolean])[] = [

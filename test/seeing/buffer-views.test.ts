@@ -1,6 +1,7 @@
 // Compares our rows of shared memory with the views they are named after, as PostgreSQL itself
-// shows them: PGlite runs the server inside this process, its pg_buffercache included. Then proves that
-// each number is what was really done. A server's start takes seconds, hence a file of its own.
+// shows them: PGlite runs the server inside this process, its pg_buffercache included. Then proves
+// that each number is what was really done. A server's start takes seconds, hence a file of its
+// own.
 
 import { PGlite } from "@electric-sql/pglite";
 import { pg_buffercache } from "@electric-sql/pglite/contrib/pg_buffercache";
@@ -265,9 +266,9 @@ describe.each(builds)("what the rows say, %s build", (_, checked) => {
       read_time: 0,
     });
     // A victim's write takes others with it: fewer operations, more pages.
-    expect(before?.writes).toBeGreaterThan(0);
-    expect(before?.writes).toBeLessThanOrEqual(40 - BUFFERS);
-    expect(before?.write_bytes).toBeGreaterThanOrEqual((40 - BUFFERS) * BLOCK_BYTES);
+    expect(before.writes).toBeGreaterThan(0);
+    expect(before.writes).toBeLessThanOrEqual(40 - BUFFERS);
+    expect(before.write_bytes).toBeGreaterThanOrEqual((40 - BUFFERS) * BLOCK_BYTES);
     expect(region.shared.statistics()).toMatchObject({ reads: 40, extends: 40, evictions: 8 });
     region.backend.detach();
     expect(ioRow(region, "client backend")).toEqual(before);
