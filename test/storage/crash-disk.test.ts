@@ -237,7 +237,12 @@ function syncedSurvives(random: Random): void {
 interface Done {
   flushed: boolean;
   journal: boolean;
+  removing: boolean;
   control: number;
+}
+
+function nothingDone(): Done {
+  return { flushed: false, journal: false, removing: false, control: 0 };
 }
 
 /** Two threads that share a handle; each mark is set once the call that promises it returned. */
@@ -264,6 +269,7 @@ function history(disk: CrashDisk, done: Done): void {
   one.createSync(6, 0);
   two.extendSync(6, 0, 6);
   one.unlinkSync(6, 0);
+  done.removing = true;
   one.removeJournalSync(7);
 }
 
@@ -275,15 +281,13 @@ function operationsOf(run: (disk: CrashDisk) => void): number {
 }
 
 describe("storage over a crash at every operation", () => {
-  const total = operationsOf((disk) =>
-    history(disk, { flushed: false, journal: false, control: 0 }),
-  );
+  const total = operationsOf((disk) => history(disk, nothingDone()));
 
   /** Crashes at each operation, some images of each. */
   function everyCrash(check: (after: CrashDisk, done: Done, n: number) => void): void {
     for (let n = 1; n <= total; n++) {
       const disk = new CrashDisk();
-      const done: Done = { flushed: false, journal: false, control: 0 };
+      const done = nothingDone();
       disk.crashAt(n);
       expect(() => history(disk, done)).toThrow(expect.toSatisfy(isCrash));
       for (let turn = 0; turn < 25; turn++) check(disk.image(new Random(seed + turn)), done, n);
@@ -300,6 +304,7 @@ describe("storage over a crash at every operation", () => {
         expect([2, 4, 8, 9], where).toContain(storage.blocksSync(5, 0));
         expect(isSame(readPage(storage, 5, 0, 1), pageOf(1)), where).toBe(true);
       }
+      if (done.journal && !done.removing) expect(storage.journalsSync(), where).toEqual([7]);
       if (done.journal && storage.journalsSync().includes(7)) {
         const bytes = new Uint8Array(16384);
         expect(storage.readJournalSync(7, 0, bytes), where).toBe(16384);
@@ -342,7 +347,7 @@ describe("storage over a crash at every operation", () => {
       const disk = new CrashDisk();
       disk.crashAt(random.between(1, total));
       try {
-        history(disk, { flushed: false, journal: false, control: 0 });
+        history(disk, nothingDone());
       } catch (error) {
         if (!isCrash(error)) throw error;
         crashes++;
