@@ -1,5 +1,5 @@
-// The disk that crashes, on which durability is proved: that each kind of loss occurs, that what was
-// synced is never lost, and that it is quick enough for thousands of crashes. And storage on it: the
+// The disk that crashes, on which durability is proved: that each kind of loss occurs, that what
+// was synced is never lost, and that thousands of crashes are no matter. And storage on it: the
 // contract holds, and what storage calls durable is there after a crash at every operation.
 
 import { describe, expect, test } from "vitest";
@@ -35,7 +35,7 @@ describe("storage on a disk that may crash keeps the contract", () => {
   wideContract(subject);
 });
 
-/** What is left of a file after many crashes of the same disk, as one string each, and how often. */
+/** What is left after many crashes of the same disk, as one string each, and how often. */
 function outcomes(
   disk: CrashDisk,
   look: (after: CrashDisk) => string,

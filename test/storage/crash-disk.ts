@@ -1,6 +1,6 @@
 // A disk that can crash, as the calls on files that storage makes. It keeps what was not synced
-// apart, so that a crash can drop it, reorder it and tear it (crash-file.ts); real disks do that, and
-// a killed process does not show it, since the system's cache survives it.
+// apart, so that a crash can drop it, reorder it and tear it (crash-file.ts); real disks do that,
+// and a killed process does not show it, since the system's cache survives it.
 //
 // What is durable: a file's bytes and length as of its last sync, a directory's names as of the
 // directory's last sync. A sync of a file says nothing of its name, nor the other way round. So a

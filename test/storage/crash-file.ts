@@ -1,7 +1,7 @@
 // One file of a disk that can crash: what its readers see, what is durable of it, and the list of
-// what came since its last sync. After a crash any subset of that list is there: writes in any order
-// between two cuts, each in whatever of its sectors, and each change of length, or a part of it, or
-// not. What was before a cut that is there does not come back.
+// what came since its last sync. After a crash any subset of that list is there: writes in any
+// order between two cuts, each in whatever of its sectors, and each change of length, or a part of
+// it, or not. What was before a cut that is there does not come back.
 
 import type { Random } from "../support/random.ts";
 
