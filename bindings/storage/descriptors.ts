@@ -227,6 +227,19 @@ export class Descriptors {
     if (failures.length > 0) throw failures[0];
   }
 
+  /**
+   * Sees that an open file has a name still: what is synced without one is gone with the process.
+   *
+   * @throws {@link StorageError} XX001 if it was removed underneath
+   */
+  requireName(file: DataFile): void {
+    if (this.stat(file).nlink > 0) return;
+    throw new StorageError("XX001", `file "${file.name}" is missing`, file.path, {
+      detail: "It was removed while it was open; what was written to it since is lost.",
+      hint: "Restore the file from a copy of the directory.",
+    });
+  }
+
   /** Makes the file's bytes and length durable, whoever wrote them. */
   sync(file: DataFile): void {
     this.syncDescriptor(this.get(file), file);

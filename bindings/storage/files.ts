@@ -187,7 +187,9 @@ export class FileStorage implements StorageManager {
     const last = Math.floor(this.#segments.length(files) / this.#segments.size);
     for (let n = 0; n <= last; n++) {
       const file = this.#segments.segment(files, n);
-      if (this.#open.find(file) >= 0) this.#open.sync(file);
+      if (this.#open.find(file) < 0) continue;
+      this.#open.sync(file);
+      this.#open.requireName(file);
     }
     this.#open.syncNames(this.#segments.base);
   }
@@ -420,6 +422,8 @@ export class FileStorage implements StorageManager {
   /** Says why a read was short: a fork that is not there, one that is damaged, or its end. */
   #shortRead(files: ForkFiles, range: BlockRange, got: number): never {
     this.#requireOpen();
+    // What is known may be what something else has cut: everything is looked at again.
+    files.full = 0;
     this.#segments.lastListed(files, true);
     this.#segments.length(files);
     throw readPastEnd(range, got);

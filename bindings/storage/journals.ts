@@ -77,7 +77,9 @@ export class Journals {
 
   /** Makes bytes, length and name durable, whoever wrote and made them. */
   sync(n: number): void {
-    this.#open.sync(this.#file(n));
+    const file = this.#file(n);
+    this.#open.sync(file);
+    this.#open.requireName(file);
     this.#open.syncNames(this.#directory);
   }
 

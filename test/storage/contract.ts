@@ -334,7 +334,7 @@ function randomCall(
   next: (below: number) => number,
   where: string,
 ): void {
-  const choice = next(4);
+  const choice = next(7);
   if (choice === 0) {
     const length = blocks.length + next(4);
     storage.extendSync(relation, fork, length);
@@ -349,6 +349,22 @@ function randomCall(
     const page = readPage(storage, relation, fork, block);
     const same = isSame(page, expected < 0 ? zeroPage : pageOf(expected));
     expect(same, `${where}, block ${block}`).toBe(true);
+  } else if (choice === 3 && blocks.length > 0) {
+    const block = next(blocks.length);
+    const seeds = Array.from({ length: 1 + next(blocks.length - block) }, () => next(250));
+    blocks.splice(block, seeds.length, ...seeds);
+    storage.writevSync(relation, fork, block, seeds.map(pageOf));
+  } else if (choice === 4) {
+    const pages = blocks.map(() => new Uint8Array(8192).fill(0xa5));
+    storage.readvSync(relation, fork, 0, pages);
+    for (const [block, page] of pages.entries()) {
+      const expected = blocks[block] ?? -1;
+      const same = isSame(page, expected < 0 ? zeroPage : pageOf(expected));
+      expect(same, `${where}, block ${block}`).toBe(true);
+    }
+  } else if (choice === 5 && next(4) === 0) {
+    blocks.length = next(blocks.length + 1);
+    storage.truncateSync(relation, fork, blocks.length);
   } else {
     expect(storage.blocksSync(relation, fork), where).toBe(blocks.length);
     storage.flushSync(relation, fork);

@@ -6,7 +6,7 @@ import { Worker } from "node:worker_threads";
 import { describe, expect, test } from "vitest";
 import type { Fork } from "../../bindings/storage/manager.ts";
 import { memoryStorage, openStorage } from "../../bindings/storage/memory.ts";
-import { pageOf, readPage, type Subject, storageContract } from "./contract.ts";
+import { isSame, pageOf, readPage, type Subject, storageContract } from "./contract.ts";
 import { wideContract } from "./contract-wide.ts";
 import { builtModule, runInWorker, workerUrl } from "./threads.ts";
 
@@ -130,6 +130,32 @@ describe("memory storage between threads", () => {
       storage.readSync(1 + (at & 1), 0, at >> 1, page);
       expect(stamp[0]).toBe(at);
     }
+  });
+
+  test("threads that write one journal at once find in it what each of them wrote", async () => {
+    const { memoryStorage: make } =
+      await builtModule<typeof import("../../bindings/storage/memory.ts")>("memory");
+    const storage = make({ maxBytes: 4194304 });
+    storage.createJournalSync(1);
+    const parts = 100;
+    const gate = new Int32Array(new SharedArrayBuffer(4)).fill(2);
+    const calls = (thread: number): unknown[][] =>
+      Array.from({ length: parts }, (_, at) => [
+        "writeJournalSync",
+        1,
+        (2 * at + thread) * 8200,
+        [pageOf(2 * at + thread), new Uint8Array(8).fill(thread)],
+      ]);
+    await Promise.all([0, 1].map((each) => runInWorker(storage.handle, calls(each), gate)));
+    storage.syncJournalSync(1);
+    expect(storage.journalBytesSync(1)).toBe(2 * parts * 8200);
+    const bytes = new Uint8Array(8200);
+    for (let part = 0; part < 2 * parts; part++) {
+      storage.readJournalSync(1, part * 8200, bytes);
+      const whole = isSame(bytes.subarray(0, 8192), pageOf(part)) && bytes[8199] === (part & 1);
+      expect(whole, `part ${part}`).toBe(true);
+    }
+    storage.closeSync();
   });
 
   test("a thread terminated at any moment leaves whole forks, and its pages come back", async () => {

@@ -17,7 +17,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { nodeFiles, openStorage } from "../../bindings/storage/node-fs.ts";
-import { pageOf, readPage, type Subject, storageContract } from "./contract.ts";
+import { isSame, pageOf, readPage, type Subject, storageContract } from "./contract.ts";
 import { wideContract } from "./contract-wide.ts";
 import { builtModule, runInWorker } from "./threads.ts";
 
@@ -282,6 +282,32 @@ describe("files between threads", () => {
     expect(Array.from(page)).toEqual(Array.from(pageOf(5)));
     expect(storage.blocksSync(5, 0)).toBe(10);
     expect(readPage(storage, 5, 0, 9)).toEqual(pageOf(9));
+    storage.closeSync();
+  });
+
+  test("threads that write one journal at once find in it what each of them wrote", async () => {
+    const { nodeFiles: open } =
+      await builtModule<typeof import("../../bindings/storage/node-fs.ts")>("node-fs");
+    const storage = open(newDirectory(), small);
+    storage.createJournalSync(1);
+    const parts = 100;
+    const gate = new Int32Array(new SharedArrayBuffer(4)).fill(2);
+    const calls = (thread: number): unknown[][] =>
+      Array.from({ length: parts }, (_, at) => [
+        "writeJournalSync",
+        1,
+        (2 * at + thread) * 8200,
+        [pageOf(2 * at + thread), new Uint8Array(8).fill(thread)],
+      ]);
+    await Promise.all([0, 1].map((each) => runInWorker(storage.handle, calls(each), gate)));
+    storage.syncJournalSync(1);
+    expect(storage.journalBytesSync(1)).toBe(2 * parts * 8200);
+    const bytes = new Uint8Array(8200);
+    for (let part = 0; part < 2 * parts; part++) {
+      storage.readJournalSync(1, part * 8200, bytes);
+      const whole = isSame(bytes.subarray(0, 8192), pageOf(part)) && bytes[8199] === (part & 1);
+      expect(whole, `part ${part}`).toBe(true);
+    }
     storage.closeSync();
   });
 

@@ -8,7 +8,7 @@ import { memoryStorage, openStorage } from "../../bindings/storage/memory.ts";
 import { isSame, pageOf, readPage, zeroPage } from "./contract.ts";
 
 const atomics = Atomics as unknown as Record<string, (...values: unknown[]) => unknown>;
-const names = ["load", "store", "compareExchange", "exchange"];
+const names = ["load", "store", "add", "compareExchange", "exchange"];
 
 /** Does `action` before the given atomic operation of `run`. @returns whether `run` got that far */
 function stopAt(operation: number, action: () => void, run: () => void): boolean {
@@ -178,6 +178,44 @@ describe("at whatever atomic operation another thread acts", () => {
     });
   });
 
+  test("pages that are cut off are taken by another once, and cleared", () => {
+    everywhere((operation) => {
+      const { one, two } = twoThreads();
+      expect(two.blocksSync(1, 0)).toBe(3);
+      const stopped = stopAt(
+        operation,
+        () => two.extendSync(2, 0, totalPages - 4),
+        () => one.truncateSync(1, 0, 1),
+      );
+      if (!stopped) two.extendSync(2, 0, totalPages - 4);
+      two.extendSync(2, 0, totalPages - 2);
+      expect([one.blocksSync(1, 0), two.blocksSync(1, 0)]).toEqual([1, 1]);
+      expect(isSame(readPage(two, 1, 0, 0), pageOf(0))).toBe(true);
+      expectZero(two, 2, 0);
+      expect(() => two.extendSync(2, 0, totalPages - 1)).toThrow(/No space left/);
+      expectDistinct(one, [1, 2]);
+      return stopped;
+    });
+  });
+
+  test("a journal that two write at once has what both wrote", () => {
+    everywhere((operation) => {
+      const { one, two } = twoThreads();
+      one.createJournalSync(1);
+      const stopped = stopAt(
+        operation,
+        () => two.writeJournalSync(1, 8192 + 10, [pageOf(2), pageOf(3)]),
+        () => one.writeJournalSync(1, 0, [pageOf(0), pageOf(1).subarray(0, 10)]),
+      );
+      if (!stopped) two.writeJournalSync(1, 8192 + 10, [pageOf(2), pageOf(3)]);
+      const bytes = new Uint8Array(5 * 8192);
+      const expected = [pageOf(0), pageOf(1).subarray(0, 10), pageOf(2), pageOf(3)];
+      expect(one.readJournalSync(1, 0, bytes)).toBe(3 * 8192 + 10);
+      expect(isSame(bytes.subarray(0, 3 * 8192 + 10), Buffer.concat(expected))).toBe(true);
+      return stopped;
+    });
+  });
+
   test("a control document that is replaced while it is read is read whole", () => {
     everywhere((operation) => {
       const { one, two } = twoThreads();
@@ -228,6 +266,43 @@ describe("at whatever atomic operation a thread ends", () => {
       if (two.existsSync(1, 0)) expect(isSame(readPage(two, 1, 0, 1), pageOf(1))).toBe(true);
       two.unlinkSync(1, 0);
       two.extendSync(2, 0, totalPages - 1);
+      return died;
+    });
+  });
+
+  test("a truncation happened or not, for all, and removing the relation gives back all pages", () => {
+    everywhere((operation) => {
+      const { one, two } = twoThreads();
+      expect(two.blocksSync(1, 0)).toBe(3);
+      const died = dieAt(operation, () => one.truncateSync(1, 0, 1));
+      expect([1, 3]).toContain(two.blocksSync(1, 0));
+      expect(isSame(readPage(two, 1, 0, 0), pageOf(0))).toBe(true);
+      if (two.blocksSync(1, 0) === 3) {
+        expect(isSame(readPage(two, 1, 0, 2), pageOf(2))).toBe(true);
+      }
+      two.extendSync(1, 0, 4);
+      expect(isSame(readPage(two, 1, 0, 3), zeroPage)).toBe(true);
+      two.unlinkSync(1, 0);
+      two.extendSync(2, 0, totalPages - 1);
+      expectZero(two, 2, 0);
+      expectDistinct(two, [2]);
+      return died;
+    });
+  });
+
+  test("a journal that was being written or replaced can be made again, and gives back its pages", () => {
+    everywhere((operation) => {
+      const { one, two } = twoThreads();
+      one.createJournalSync(1);
+      const died = dieAt(operation, () => {
+        one.writeJournalSync(1, 0, [pageOf(0), pageOf(1)]);
+        one.createJournalSync(1);
+      });
+      two.createJournalSync(1);
+      expect([two.journalBytesSync(1), ...two.journalsSync()]).toEqual([0, 1]);
+      two.extendSync(2, 0, totalPages - 4);
+      two.writeSync(1, 0, 0, pageOf(7));
+      expectDistinct(two, [1, 2]);
       return died;
     });
   });
