@@ -306,23 +306,45 @@ describe("a CSV file is refused in one line:", () => {
   });
 });
 
-/** Whether this is root on Linux, who can make a file system of a few pages. */
-const mayMount = process.platform === "linux" && process.getuid?.() === 0;
+/** Writes beyond the first megabyte of a file fail, in a process started with this. */
+const FULL_DISK = `
+  import fs from "node:fs";
+  import { syncBuiltinESMExports } from "node:module";
+  const write = fs.writeSync;
+  fs.writeSync = (file, bytes, offset, length, position) => {
+    if (position + length > 1048576) throw Object.assign(new Error(), { code: "ENOSPC" });
+    return write(file, bytes, offset, length, position);
+  };
+  syncBuiltinESMExports();
+`;
 
-describe.runIf(mayMount)("a full disk", () => {
-  const disk = join(temporary.path, "disk");
+/**
+ * A place of 3 MB: a file system of that size where this is root on Linux, who can make one, and
+ * elsewhere a directory with an environment in which files cannot grow.
+ */
+function smallDisk(): { path: string; environment: Record<string, string>; remove: () => void } {
+  const path = join(temporary.path, "disk");
+  mkdirSync(path);
+  if (process.platform === "linux" && process.getuid?.() === 0) {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=3m", "tmpfs", path]);
+    return { path, environment: {}, remove: () => execFileSync("umount", [path]) };
+  }
+  const module = `data:text/javascript,${encodeURIComponent(FULL_DISK)}`;
+  const environment = { NODE_OPTIONS: `--import ${module}` };
+  return { path, environment, remove: () => undefined };
+}
 
-  test("ends the load in one line, and the table of before is usable and all that is there", async () => {
-    mkdirSync(disk);
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]);
+describe("a full disk", () => {
+  test("ends the load in one line, and leaves the table of before usable and nothing else", async () => {
+    const disk = smallDisk();
     try {
       const small = file("k,v\na,1\n");
-      const directory = join(disk, "data");
+      const directory = join(disk.path, "data");
       await reportOf(ask(small, "k", "v"), directory);
       const before = contentOf(directory);
       const lines = Array.from({ length: 30_000 }, (_, row) => `${"z".repeat(150)},${row}\n`);
-      const large = file(`k,v\n${lines.join("")}`);
-      const ended = await run(["--data-dir", directory, ...ask(large, "k", "v")]);
+      const args = ask(file(`k,v\n${lines.join("")}`), "k", "v");
+      const ended = await start(["--data-dir", directory, ...args], disk.environment).ended;
       const stderr = ended.stderr.replace(/^(Checking bytes|Loading rows):.*\n/gm, "");
       expect(lineOf({ ...ended, stderr })).toMatch(
         /^could not extend file "\S+": No space left on device\. Check free disk space$/,
@@ -330,7 +352,7 @@ describe.runIf(mayMount)("a full disk", () => {
       expect(contentOf(directory)).toEqual(before);
       expect((await reportOf(ask(small, "k", "v"), directory)).load.loaded).toBe(false);
     } finally {
-      execFileSync("umount", [disk]);
+      disk.remove();
     }
   });
 });
