@@ -1,7 +1,7 @@
 /**
  * Makes a table, whatever its rows come from: through the buffer pool into heap pages of a new
- * relation. The relation is several times larger than the pool, so the clock sweep soon evicts pages
- * that are still dirty and writes them back.
+ * relation. The relation may be many times larger than the pool, so the clock sweep soon evicts
+ * pages that are still dirty and writes them back.
  *
  * The rows go into a relation of a temporary name. After the last one a checkpoint makes them
  * durable, then the relation is renamed, which is one atomic replacement of the control file: the
