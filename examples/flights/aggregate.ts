@@ -1,7 +1,8 @@
 /**
  * A hash aggregation whose table lives in wasm process memory. What is kept of each group is its
- * transition state (transition.ts); this file finds a key's state and never looks inside. Each backend runs one over its share of the pages (the partial phase); the leader
- * runs one over their results (the final phase). Both obey the same limit.
+ * transition state (transition.ts); this file finds a key's state and never looks inside. Each
+ * backend runs one over its share of the pages (the partial phase); the leader runs one over their
+ * results (the final phase). Both obey the same limit.
  *
  *   ExecutorState                per-query context: the result, and everything below
  *   ├─ ExprContext               per-tuple context: one row's key, reset after each row

@@ -1,6 +1,6 @@
 /**
- * What a backend does with a flight in `select KEY, count(*), avg(delay), max(distance) from flights
- * group by KEY`.
+ * What a backend does with a flight in `select KEY, count(*), avg(delay), max(distance) from
+ * flights group by KEY`.
  *
  * A row's key is "detoasted" into the per-tuple context, which is reset after the row: text gets a
  * 4-byte length word instead of the 1-byte header it has on the page, as PostgreSQL does before it

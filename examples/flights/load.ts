@@ -1,7 +1,7 @@
 /**
  * Makes a table, whatever its rows come from: through the buffer pool into heap pages of a new
- * relation. The relation is several times larger than the pool, so the clock sweep soon evicts pages
- * that are still dirty and writes them back.
+ * relation. The relation may be many times larger than the pool, so the clock sweep soon evicts
+ * pages that are still dirty and writes them back.
  *
  * The rows go into a relation of a temporary name, which gets its own after the last one; then a
  * checkpoint commits name and pages together. So the table exists after whatever interruption if and

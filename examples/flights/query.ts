@@ -1,8 +1,8 @@
 /**
  * What a backend does of an aggregation: takes block ranges from the parallel scan, walks each
  * page's rows under a pin and a share lock, and has them added to its hash aggregation. Everything
- * it allocates lives below one per-query context. What a row is, only the {@link RowConsumer} knows:
- * flight-rows.ts or csv/rows.ts.
+ * it allocates lives below one per-query context. What a row is, only the {@link RowConsumer}
+ * knows: flight-rows.ts or csv/rows.ts.
  *
  * The loop over rows makes no JavaScript object; the loop over pages makes none either.
  *

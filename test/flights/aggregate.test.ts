@@ -7,17 +7,19 @@ import { describe, expect, test } from "vitest";
 import { LimitExceededError, type MemoryContext, ProcessMemory } from "../../bindings/index.ts";
 import { HashAggregate, type HashLimit } from "../../examples/flights/aggregate.ts";
 import { holdingsOf, leftOver } from "../../examples/flights/leaks.ts";
+import { ColumnState, FlightState } from "../../examples/flights/transition.ts";
 
 const PLENTY: HashLimit = { workMemBytes: 8 * 1024 * 1024, hashMemMultiplier: 2 };
 
 type Row = readonly [key: string, delay: number, distance: number];
 
 function addAll(aggregate: HashAggregate, tuple: MemoryContext, rows: readonly Row[]): void {
+  const state = new FlightState(tuple.memory);
   for (const [key, delay, distance] of rows) {
     const bytes = new TextEncoder().encode(key);
     const at = tuple.alloc(bytes.length);
     tuple.memory.u8.set(bytes, at);
-    aggregate.add(at, bytes.length, delay, distance);
+    state.add(aggregate.state(at, bytes.length), delay, distance);
     tuple.reset();
   }
 }
@@ -25,8 +27,8 @@ function addAll(aggregate: HashAggregate, tuple: MemoryContext, rows: readonly R
 /** key → [count, sum of delays, largest distance] */
 function groupsOf(aggregate: HashAggregate): Map<string, number[]> {
   const groups = new Map<string, number[]>();
-  aggregate.forEachGroup(({ key, count, delaySum, maxDistance }) => {
-    groups.set(new TextDecoder().decode(key), [count, delaySum, maxDistance]);
+  aggregate.forEachGroup(({ key, count, sum, max }) => {
+    groups.set(new TextDecoder().decode(key), [count, sum, max]);
   });
   return groups;
 }
@@ -55,9 +57,9 @@ describe.each(["release", "checked"])("hash aggregation in %s memory", (build) =
         const before = holdingsOf(memory, 0);
         const executor = memory.top.createChild("ExecutorState");
         const tuple = executor.createChild("ExprContext");
-        const final = new HashAggregate(executor, "key", PLENTY);
+        const final = new HashAggregate(executor, "key", PLENTY, new FlightState(memory));
         for (const rows of parts) {
-          const partial = new HashAggregate(executor, "key", PLENTY);
+          const partial = new HashAggregate(executor, "key", PLENTY, new FlightState(memory));
           addAll(partial, tuple, rows);
           expect(partial.groups).toBe(expected(rows).size);
           const { at, bytes } = partial.pack();
@@ -74,7 +76,7 @@ describe.each(["release", "checked"])("hash aggregation in %s memory", (build) =
   test("keeps 20,000 groups apart while the bucket array doubles", () => {
     const executor = memory.top.createChild("ExecutorState");
     const tuple = executor.createChild("ExprContext");
-    const aggregate = new HashAggregate(executor, "key", PLENTY);
+    const aggregate = new HashAggregate(executor, "key", PLENTY, new FlightState(memory));
     const rows = Array.from(
       { length: 40_000 },
       (_, row): Row => [`${row % 20_000}`, row, -1 - row],
@@ -89,7 +91,7 @@ describe.each(["release", "checked"])("hash aggregation in %s memory", (build) =
     const executor = memory.top.createChild("ExecutorState");
     const tuple = executor.createChild("ExprContext");
     const limit = { workMemBytes: 64 * 1024, hashMemMultiplier: 1.5 };
-    const aggregate = new HashAggregate(executor, "key", limit);
+    const aggregate = new HashAggregate(executor, "key", limit, new FlightState(memory));
     const held = (): number =>
       executor
         .children()
@@ -115,6 +117,47 @@ describe.each(["release", "checked"])("hash aggregation in %s memory", (build) =
     expect(held()).toBeGreaterThan(96 * 1024);
     executor.delete();
     expect(leftOver(before, holdingsOf(memory, 0))).toEqual([]);
+  });
+});
+
+describe("the state of a column", () => {
+  const memory = ProcessMemory.createSync();
+
+  /** Adds the values, null for a missing one, in as many parts, and combines those. */
+  function combined(parts: readonly (readonly (number | null)[])[]): ColumnState["values"] {
+    const state = new ColumnState(memory);
+    const made = (): number => {
+      const at = memory.top.allocZero(state.bytes);
+      state.clear(at);
+      return at;
+    };
+    const final = made();
+    for (const part of parts) {
+      const at = made();
+      for (const value of part) value === null ? state.addNull(at) : state.add(at, value);
+      state.combine(final, at);
+    }
+    return () => state.values(final);
+  }
+
+  test("counts rows without a value, and leaves them out of the sum and the maximum", () => {
+    expect(combined([[null, -3], [null], [-2.5]])(0)).toEqual({
+      count: 4,
+      values: 2,
+      sum: -5.5,
+      max: -2.5,
+    });
+    expect(combined([[null]])(0)).toMatchObject({ count: 1, values: 0, sum: 0 });
+  });
+
+  test("loses nothing to rounding, in whatever order the parts come", () => {
+    const parts = [[1e16, 1], Array.from({ length: 10 }, () => 0.1), [-1e16, 1]];
+    expect(combined(parts)(0).sum).toBe(3);
+    expect(combined(parts.toReversed())(0).sum).toBe(3);
+  });
+
+  test("refuses a sum that no double can hold", () => {
+    expect(() => combined([[1.7e308], [1.7e308]])(0)).toThrow("value out of range: overflow");
   });
 });
 

@@ -22,7 +22,8 @@ describe("the command line", () => {
   test("documents every option in at most 100 columns with --help", async () => {
     const { exitCode, stdout, stderr } = await run(["--help"]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    for (const option of ["shared-buffers", "work-mem", "workers", "data-dir", "rows", "json"]) {
+    const options = ["shared-buffers", "work-mem", "workers", "data-dir", "rows", "json"];
+    for (const option of [...options, "group-by", "agg", "reload"]) {
       expect(stdout).toMatch(new RegExp(`^ +--${option} `, "m"));
     }
     expect(Math.max(...stdout.split("\n").map((line) => line.length))).toBeLessThanOrEqual(100);
@@ -60,10 +61,15 @@ describe("the command line", () => {
     [
       ["--colour"],
       'unknown option "--colour"; options are --shared-buffers, --work-mem, --workers, ' +
-        "--data-dir, --rows, --json, --help",
+        "--data-dir, --rows, --group-by, --agg, --reload, --json, --help",
     ],
     [["-x"], expect.stringMatching(/^unknown option "-x"; options are --shared-buffers, /)],
-    [["flights"], 'unexpected argument "flights"; see npm start -- --help'],
+    [["a.csv", "b.csv"], 'unexpected argument "b.csv"; see npm start -- --help'],
+    [["--group-by", "a"], "option --group-by needs a CSV file; see npm start -- --help"],
+    [["--agg", "a"], "option --agg needs a CSV file; see npm start -- --help"],
+    [["--reload"], "option --reload needs a CSV file; see npm start -- --help"],
+    [["a.csv", "--agg"], "option --agg needs a value; see npm start -- --help"],
+    [[""], "the name of the CSV file is empty; see npm start -- --help"],
     [["--workers"], "option --workers needs a value; see npm start -- --help"],
     [["--workers", "--json"], "option --workers needs a value; see npm start -- --help"],
     [["--json=yes"], 'option --json takes no value, got "yes"'],

@@ -109,21 +109,29 @@ export class CsvFile {
     const rows = new RowReader(path, visitor);
     const text = new Utf8Check(path);
     let bytesRead = 0;
-    // The handle is kept open for a second reading, also when this one ends early.
-    const stream = this.#handle.createReadStream({
-      start: 0,
-      autoClose: false,
-      highWaterMark: CHUNK_BYTES,
-    });
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      text.check(chunk);
-      await rows.write(chunk);
-      bytesRead += chunk.length;
+    for (;;) {
+      // A new one each time: the parser keeps the end of the last for a row that goes on.
+      const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+      const { bytesRead: got } = await this.#readAt(chunk, bytesRead);
+      if (got === 0) break;
+      const piece = chunk.subarray(0, got);
+      text.check(piece);
+      await rows.write(piece);
+      bytesRead += got;
       visitor.pause?.(bytesRead);
       if (rows.stopped) return;
     }
     text.end();
     await rows.end();
+  }
+
+  async #readAt(into: Buffer, position: number): Promise<{ readonly bytesRead: number }> {
+    try {
+      return await this.#handle.read(into, 0, into.length, position);
+    } catch (cause) {
+      const { path } = this.identity;
+      throw new PallocError("58030", `could not read file "${path}": ${cause}`, { cause });
+    }
   }
 }
 

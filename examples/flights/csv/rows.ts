@@ -4,7 +4,8 @@
  * is added to the key's state. No JavaScript object is made for a row.
  *
  * A key is the text of the value, or the eight bytes of its double where no text is stored. A
- * missing value is a key of no bytes, which no other value is: all of them are one group, as in SQL.
+ * missing value is a key of no bytes, which no other value is: all of them are one group, as in
+ * SQL.
  */
 
 import { BLOCK_BYTES, type MemoryContext, type ProcessMemory } from "../../../bindings/index.ts";

@@ -1,5 +1,5 @@
 /**
- * What a table made from a CSV file knows of itself: which file it was loaded from, and its columns.
+ * What a table made from a CSV file knows of itself: which file it was loaded from, its columns.
  * This is kept in the table's own first pages, not beside it, so that one renaming (load.ts) makes
  * both appear together, and a table whose description is missing or of another file cannot be.
  *
