@@ -73,6 +73,8 @@ async function main(): Promise<void> {
   if (results.some(({ rejected }) => rejected.length > 0)) process.exitCode = 1;
 }
 
+// A row that is being measured, and its files, end with this process.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
 try {
   await main();
 } catch (error) {
