@@ -15,7 +15,7 @@ import {
   type Settings,
   SharedMemory,
 } from "../bindings/index.ts";
-import type { StorageManager } from "../bindings/storage/manager.ts";
+import type { StorageManager, StorageOpener } from "../bindings/storage/manager.ts";
 import { memoryStorage } from "../bindings/storage/memory.ts";
 import { nodeFiles } from "../bindings/storage/node-fs.ts";
 
@@ -36,16 +36,19 @@ export interface OpenPool {
 
 /**
  * Attaches this thread to a new region and opens its relation, which is made if it is not there.
+ *
+ * @param opener - for storage that a thread cannot open from its handle
  */
 export async function openRegion(
   storage: StorageManager,
   settings: Settings,
-  name: string = RELATION,
+  opener?: StorageOpener,
 ): Promise<OpenPool> {
   const shared = await SharedMemory.create({ settings, storage });
-  const backend = await Backend.attach(shared.handle, { storage: () => storage });
-  const known = backend.relationNamesSync().includes(name);
-  const relation = known ? backend.openRelationSync(name) : backend.createRelationSync(name);
+  const backend = await Backend.attach(shared.handle, opener && { storage: opener });
+  const relation = backend.relationNamesSync().includes(RELATION)
+    ? backend.openRelationSync(RELATION)
+    : backend.createRelationSync(RELATION);
   const close = async (): Promise<void> => {
     backend.detach();
     await shared.close();

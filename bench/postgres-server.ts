@@ -40,8 +40,12 @@ export interface PostgresServer {
   stop(): Promise<void>;
 }
 
-/** Builds the extension, makes a cluster and starts it. */
-export async function startPostgres(): Promise<PostgresServer> {
+/**
+ * Builds the extension, makes a cluster and starts it.
+ *
+ * @param signal - aborted, it ends the attempt and takes back what was made
+ */
+export async function startPostgres(signal: AbortSignal): Promise<PostgresServer> {
   requirePackages();
   const user = chooseUser();
   const directory = mkdtempSync(join(tmpdir(), "palloc-postgres-"));
@@ -50,7 +54,7 @@ export async function startPostgres(): Promise<PostgresServer> {
     const library = buildExtension(directory);
     const data = makeCluster(directory, user);
     server = launch(data, directory, user);
-    await untilReady(server, directory);
+    await untilReady(server, directory, signal);
     const connection = prepareDatabase(directory, library);
     const version = query(connection, "SHOW server_version");
     const running = server;
@@ -126,7 +130,11 @@ function launch(data: string, directory: string, user: User): ChildProcess {
   });
 }
 
-async function untilReady(server: ChildProcess, directory: string): Promise<void> {
+async function untilReady(
+  server: ChildProcess,
+  directory: string,
+  signal: AbortSignal,
+): Promise<void> {
   const end = performance.now() + START_SECONDS * 1000;
   while (spawnSync(join(BINARIES, "pg_isready"), ["-q", "-h", directory]).status !== 0) {
     if (server.exitCode !== null) {
@@ -136,6 +144,7 @@ async function untilReady(server: ChildProcess, directory: string): Promise<void
       throw new PostgresError(`the PostgreSQL server did not start within ${START_SECONDS} s`);
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    signal.throwIfAborted();
   }
 }
 

@@ -22,6 +22,7 @@ import {
 } from "./postgres-file.ts";
 import { askPostgres, CONNECTION_VARIABLE, POSTGRES } from "./postgres-peer.ts";
 import { type PostgresServer, startPostgres } from "./postgres-server.ts";
+import { PostgresError } from "./postgres-session.ts";
 import { closeCalls, digits, losses, tableText } from "./report.ts";
 import { rows } from "./rows.ts";
 
@@ -37,10 +38,11 @@ apt-get install postgresql-15 postgresql-server-dev-15 gcc`;
 type Operations = Record<PostgresOperation, number[]>;
 
 /** Every operation in turn, as often as there are rounds. */
-function timeOperations({ connection }: PostgresServer, rounds: number): Operations {
+async function timeOperations({ connection }: PostgresServer, rounds: number): Promise<Operations> {
   const entries = postgresOperations.map((name) => [name, [] as number[]] as const);
   for (let round = 0; round < rounds; round += 1) {
     for (const [name, taken] of entries) taken.push(askPostgres(connection, name));
+    await new Promise((resolve) => setImmediate(resolve));
   }
   return Object.fromEntries(entries) as Operations;
 }
@@ -72,14 +74,20 @@ function print(file: PostgresFile, results: readonly RowResult[]): void {
 
 /** Runs `use` while a server runs; it is stopped however that ends, Ctrl-C included. */
 async function withServer<T>(use: (server: PostgresServer) => Promise<T>): Promise<T> {
+  const interruption = new AbortController();
+  const { signal } = interruption;
+  const interrupted = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+  });
+  interrupted.catch(() => {});
+  for (const name of ["SIGINT", "SIGTERM"]) {
+    process.once(name, () => interruption.abort(new PostgresError("interrupted")));
+  }
   process.stderr.write("building the extension, starting PostgreSQL …\n");
-  const server = await startPostgres();
-  const interrupted = (): void => void server.stop().finally(() => process.exit(130));
-  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  const server = await startPostgres(signal);
   try {
-    return await use(server);
+    return await Promise.race([use(server), interrupted]);
   } finally {
-    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
     await server.stop();
   }
 }
@@ -87,7 +95,7 @@ async function withServer<T>(use: (server: PostgresServer) => Promise<T>): Promi
 async function measure({ rounds, json }: BenchOptions): Promise<void> {
   const [file, results] = await withServer(async (server) => {
     process.stderr.write("timing PostgreSQL …\n");
-    const operations = timeOperations(server, rounds);
+    const operations = await timeOperations(server, rounds);
     const written: PostgresFile = {
       kind: "palloc bench:postgres",
       machine: thisMachine(),
@@ -115,5 +123,6 @@ try {
   else await measure(options);
 } catch (error) {
   console.error(`bench:postgres: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 1;
+  // Not the exit code alone: after an interruption a row is still being measured.
+  process.exit(1);
 }

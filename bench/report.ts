@@ -15,6 +15,8 @@ export interface Report {
   readonly date: string;
   readonly rounds: number;
   readonly rows: readonly RowResult[];
+  /** Where PostgreSQL's numbers in the rows come from, if there are any on this machine. */
+  readonly postgres?: { readonly version: string; readonly date: string };
 }
 
 /** Three significant digits, no exponent: 8.21, 57.3, 1,204. */

@@ -10,6 +10,8 @@ import { measureApart } from "./apart.ts";
 import { defaultEffort, type RowResult } from "./harness.ts";
 import { machineText, packageRoot, thisMachine, versions } from "./machine.ts";
 import { type BenchOptions, HELP, parseOptions, UsageError } from "./options.ts";
+import { readPostgresFile } from "./postgres-file.ts";
+import { POSTGRES } from "./postgres-peer.ts";
 import { absentPeers, closeCalls, losses, type Report, tableText } from "./report.ts";
 import { rows } from "./rows.ts";
 import { selectRows } from "./select.ts";
@@ -35,6 +37,10 @@ function print(report: Report): void {
   const names = Object.entries(report.versions).map(([name, version]) => `${name} ${version}`);
   console.log(`${machineText(machine)}\nnode ${node}, ${names.join(", ")}`);
   console.log(`${date}, ${report.rounds} interleaved rounds; time is the median of the rounds`);
+  if (report.postgres !== undefined && results.some(({ peers }) => POSTGRES in peers)) {
+    const { version, date: measured } = report.postgres;
+    console.log(`PostgreSQL ${version}, measured ${measured} by npm run bench:postgres`);
+  }
   const lost = losses(results);
   console.log(lost.length === 0 ? "\nNo case lost." : `\nWhere we lose:\n  ${lost.join("\n  ")}`);
   const close = closeCalls(results);
@@ -48,13 +54,16 @@ async function main(): Promise<void> {
   if (options.help) return console.log(HELP);
   if (options.list) return console.log(rows.map(({ id, name }) => `${id}  ${name}`).join("\n"));
   const results = await measureAll(options);
+  const machine = thisMachine();
+  const postgres = readPostgresFile(machine);
   const report: Report = {
-    machine: thisMachine(),
+    machine,
     node: process.versions.node,
     versions: versions(),
     date: new Date().toISOString(),
     rounds: options.rounds,
     rows: results,
+    ...(postgres && { postgres: { version: postgres.version, date: postgres.date } }),
   };
   const file = options.json ?? join(packageRoot(), DEFAULT_JSON);
   mkdirSync(dirname(file), { recursive: true });
@@ -64,6 +73,8 @@ async function main(): Promise<void> {
   if (results.some(({ rejected }) => rejected.length > 0)) process.exitCode = 1;
 }
 
+// A row that is being measured, and its files, end with this process.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
 try {
   await main();
 } catch (error) {

@@ -6,6 +6,7 @@ import { checkChunks, checkReuse } from "../../bench/allocators.ts";
 import type { RowResult } from "../../bench/harness.ts";
 import { parseOptions, UsageError } from "../../bench/options.ts";
 import { closeCalls, digits, losses, tableText, verdict } from "../../bench/report.ts";
+import { rows } from "../../bench/rows.ts";
 import { selectRows } from "../../bench/select.ts";
 import { seededRandom, shuffledBlocks } from "../../bench/workloads.ts";
 
@@ -66,6 +67,16 @@ describe("rows", () => {
     expect(selectRows(all, "1").map(({ id }) => id)).toEqual(["1.a"]);
     expect(selectRows(all, "memory").map(({ id }) => id)).toEqual(all.slice(4).map(({ id }) => id));
     expect(selectRows(all, "hit")).toEqual([]);
+  });
+
+  test("every row has an id of its own: a number of the design or a word, a dot, a name", () => {
+    const ids = rows.map(({ id }) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids.filter((id) => !/^(\d+|cache|memory)\.[a-z0-9]+(-[a-zA-Z0-9]+)*$/.test(id))).toEqual(
+      [],
+    );
+    const numbers = new Set(ids.map((id) => id.slice(0, id.indexOf("."))));
+    expect([...numbers]).toEqual(expect.arrayContaining(["5", "6", "7", "8", "9", "13"]));
   });
 });
 
