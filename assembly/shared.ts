@@ -27,8 +27,8 @@ import {
   LIFE_DEAD,
   LIFE_EXITING,
   LIFE_STATE_MASK,
-  ST_BAD_BUFFER,
   PAGE_GOOD,
+  ST_BAD_BUFFER,
   ST_OK,
   STATE_CHECKPOINT_NEEDED,
   STATE_DIRTY,
@@ -316,11 +316,11 @@ export function beginChange(buffer: u32): i32 {
 }
 
 export function endChange(buffer: u32): i32 {
-  return Change.end(buffer);
+  return Region.has(buffer) ? Change.end(buffer) : ST_BAD_BUFFER;
 }
 
 export function undoChange(buffer: u32): i32 {
-  return Change.undo(buffer);
+  return Region.has(buffer) ? Change.undo(buffer) : ST_BAD_BUFFER;
 }
 
 /** The shadow page stands in the journal of an interval; end the change again. */
@@ -412,6 +412,11 @@ export function countSharedTime(statistic: u32, milliseconds: f64): void {
 
 export function pinnedBuffers(): u32 {
   return Hold.pinned();
+}
+
+/** Whether this backend has the content lock of a buffer exclusively. */
+export function lockedExclusively(buffer: u32): u32 {
+  return ContentLock.isMine(buffer) ? 1 : 0;
 }
 
 export function holdOf(buffer: u32): u32 {

@@ -71,8 +71,8 @@ export {
   type SnapshotGroup,
 } from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
-export { Backend, type BackendOptions } from "./shared/backend.ts";
-export { BufferPool } from "./shared/buffers.ts";
+export { Backend, type BackendOptions, type CreateOptions } from "./shared/backend.ts";
+export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
 export { type BackendDeath, SharedMemory, type SharedMemoryOptions } from "./shared/memory.ts";
@@ -85,7 +85,6 @@ export {
   PAGE_SPECIAL_OFFSET,
   PAGE_UPPER_OFFSET,
 } from "./shared/page.ts";
-export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
 export type { ParameterValue } from "./shared/parameter-texts.ts";
 export {
   type BoolParameter,
@@ -100,6 +99,7 @@ export {
 } from "./shared/parameters.ts";
 export { PinnedBuffer } from "./shared/pinned-buffer.ts";
 export { Relation } from "./shared/relation.ts";
+export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
 export {
   findParameter,
   parseParameter,

@@ -94,6 +94,7 @@ export interface SharedExports {
   countShared(statistic: number, times: number): void;
   countSharedTime(statistic: number, milliseconds: number): void;
   pinnedBuffers(): number;
+  lockedExclusively(buffer: number): number;
   holdOf(buffer: number): number;
   holders(buffer: number): number;
   stateOf(buffer: number): number;

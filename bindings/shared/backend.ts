@@ -24,19 +24,16 @@ import type { SharedExports } from "../abi/shared-exports.ts";
 import { ProcessMemory, type ProcessMemoryOptions } from "../process/memory.ts";
 import type { StorageManager, StorageOpener } from "../storage/manager.ts";
 import { Attachment } from "./attachment.ts";
-import { BatchWriter } from "./batch-writer.ts";
-import { BufferPool } from "./buffers.ts";
-import { type CheckpointOptions, type CheckpointResult, Checkpoints } from "./checkpoint.ts";
+import { BackendParts } from "./backend-parts.ts";
+import { type BufferPool, leakWarning } from "./buffers.ts";
+import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
-import { IoCounts } from "./io-counts.ts";
-import { Journal } from "./journal.ts";
-import { PageIo } from "./page-io.ts";
-import { type Relation, RelationMap } from "./relation.ts";
-import { RelationPages } from "./relation-pages.ts";
-import { type Routine, run, runSync } from "./routine.ts";
+import { checkName, Relation } from "./relation.ts";
+import type { Routine } from "./routine.ts";
 import { type ResolvedSettings, resolveSettings } from "./settings.ts";
 import { regionGone } from "./statuses.ts";
 import { openStorage, openStorageSync } from "./storage-opener.ts";
+import { isTemporary } from "./temp-numbers.ts";
 import {
   atThreadExit,
   browserIdentity,
@@ -64,6 +61,15 @@ export interface BackendOptions {
   readonly onWarning?: (message: string) => void;
 }
 
+/** How a relation is made. */
+export interface CreateOptions {
+  /**
+   * Seen by this backend alone, kept in its local buffers, gone when it detaches; no checkpoint
+   * knows of it. Its name hides a relation of the same name that all see. Default false.
+   */
+  readonly temporary?: boolean;
+}
+
 /** Regions that this very thread owns: an attach to one of them needs no dialogue. @internal */
 export const ownedRegions: Map<string, RegionOwner> = new Map();
 
@@ -86,15 +92,13 @@ export class Backend {
   readonly #attachment: Attachment;
   readonly #handle: SharedMemoryHandle;
   readonly #storage: StorageManager;
-  readonly #relations: RelationMap;
-  readonly #pages: RelationPages;
-  readonly #checkpoints: Checkpoints;
+  readonly #parts: BackendParts;
   readonly #identity: ThreadIdentity;
   readonly #warn: (message: string) => void;
   readonly #forgetExit: () => void;
   #detached = false;
 
-  private constructor(parts: BackendParts) {
+  private constructor(parts: BackendOrigin) {
     const { attachment, storage } = parts;
     this.#handle = parts.handle;
     this.#identity = parts.identity;
@@ -104,40 +108,19 @@ export class Backend {
     this.slot = attachment.slot;
     this.settings = resolveSettings(parts.handle.settings);
     this.memory = parts.memory;
-    this.#relations = new RelationMap(attachment, storage);
-    const journal = new Journal(attachment, storage);
-    const buffers = this.settings.sharedBuffers;
-    const counts = new IoCounts(attachment.exports, this.settings.values.track_io_timing);
-    const io = new PageIo({
-      attachment,
-      journal,
-      buffers,
-      counts,
-      nameOf: (relation) => this.#relations.nameOf(relation),
-      warn: this.#warn,
-    });
-    const writer = new BatchWriter(attachment, io);
-    this.#pages = new RelationPages({
+    const { settings, memory } = this;
+    const mustBeAttached = (): void => this.#mustBeAttached();
+    this.#parts = new BackendParts({
       attachment,
       storage,
-      journal,
-      io,
-      counts,
-      writer,
-      relations: this.#relations,
-      buffers,
+      settings,
+      memory,
+      warn: parts.warn,
+      mustBeAttached,
     });
-    this.#checkpoints = new Checkpoints({ attachment, storage, journal, writer, counts });
-    this.buffers = new BufferPool({
-      attachment,
-      journal,
-      io,
-      pages: this.#pages,
-      runSync: (routine) => this.#runSync(routine),
-      run: (routine, signal) => this.#run(routine, signal),
-    });
-    const mustBeOpen = (): void => this.#mustBeAttached();
-    this.views = new SharedViews({ handle: parts.handle, exports: attachment.exports, mustBeOpen });
+    this.buffers = this.#parts.buffers;
+    const { exports } = attachment;
+    this.views = new SharedViews({ handle: parts.handle, exports, mustBeOpen: mustBeAttached });
     this.#forgetExit = atThreadExit(() => this.detach());
   }
 
@@ -197,13 +180,19 @@ export class Backend {
    * @param name - 1 to 63 bytes of UTF-8, any characters: names never become paths
    * @throws {@link RelationError} 42P07 if it exists
    */
-  createRelationSync(name: string): Relation {
-    return this.#runSync(this.#relations.create(name));
+  createRelationSync(name: string, options: CreateOptions = {}): Relation {
+    return this.#parts.runSync(this.#create(name, options));
   }
 
   /** As {@link createRelationSync}, without blocking the thread in a wait. */
-  createRelation(name: string): Promise<Relation> {
-    return this.#run(this.#relations.create(name));
+  createRelation(name: string, options: CreateOptions = {}): Promise<Relation> {
+    return this.#parts.run(this.#create(name, options));
+  }
+
+  *#create(name: string, { temporary = false }: CreateOptions): Routine<Relation> {
+    if (!temporary) return yield* this.#parts.relations.create(name);
+    checkName(name);
+    return new Relation(name, this.#parts.temporary.create(name), this.#storage);
   }
 
   /**
@@ -211,13 +200,15 @@ export class Backend {
    */
   openRelationSync(name: string): Relation {
     this.#mustBeAttached();
-    return this.#relations.open(name);
+    const temporary = this.#parts.temporary.open(name);
+    if (temporary !== undefined) return new Relation(name, temporary, this.#storage);
+    return this.#parts.relations.open(name);
   }
 
   /** Names of all relations. May wait for storage. */
   relationNamesSync(): string[] {
     this.#mustBeAttached();
-    return this.#relations.names();
+    return [...new Set([...this.#parts.temporary.names(), ...this.#parts.relations.names()])];
   }
 
   /**
@@ -226,12 +217,17 @@ export class Backend {
    * checkpoint never leaves a half-filled one behind.
    */
   renameRelationSync(from: string, to: string): void {
-    this.#runSync(this.#relations.rename(from, to));
+    this.#parts.runSync(this.#rename(from, to));
   }
 
   /** As {@link renameRelationSync}, without blocking the thread in a wait. */
   renameRelation(from: string, to: string): Promise<void> {
-    return this.#run(this.#relations.rename(from, to));
+    return this.#parts.run(this.#rename(from, to));
+  }
+
+  *#rename(from: string, to: string): Routine<void> {
+    checkName(to);
+    if (!this.#parts.temporary.rename(from, to)) yield* this.#parts.relations.rename(from, to);
   }
 
   /**
@@ -242,12 +238,16 @@ export class Backend {
    * @throws {@link PallocError} 55006 if pages of it are pinned; then nothing has changed
    */
   dropRelationSync(name: string): void {
-    this.#runSync(this.#pages.drop(name));
+    this.#parts.runSync(this.#drop(name));
   }
 
   /** As {@link dropRelationSync}, without blocking the thread in a wait. */
   dropRelation(name: string): Promise<void> {
-    return this.#run(this.#pages.drop(name));
+    return this.#parts.run(this.#drop(name));
+  }
+
+  *#drop(name: string): Routine<void> {
+    if (!this.#parts.temporary.drop(name)) yield* this.#parts.pages.drop(name);
   }
 
   /**
@@ -260,12 +260,18 @@ export class Backend {
    * @see PostgreSQL: src/backend/catalog/storage.c, RelationTruncate
    */
   truncateSync(relation: Relation, blocks: number): void {
-    this.#runSync(this.#pages.truncate(relation, blocks));
+    this.#parts.runSync(this.#truncate(relation, blocks));
   }
 
   /** As {@link truncateSync}, without blocking the thread in a wait. */
   truncate(relation: Relation, blocks: number): Promise<void> {
-    return this.#run(this.#pages.truncate(relation, blocks));
+    return this.#parts.run(this.#truncate(relation, blocks));
+  }
+
+  *#truncate(relation: Relation, blocks: number): Routine<void> {
+    if (!isTemporary(relation.id)) return yield* this.#parts.pages.truncate(relation, blocks);
+    this.#parts.local.dropRelation(relation.id, blocks);
+    this.#storage.truncateSync(relation.number, 0, blocks);
   }
 
   // ── Whole region ───────────────────────────────────────────────────────────────────────────────
@@ -291,22 +297,12 @@ export class Backend {
    * @see PostgreSQL: src/backend/access/transam/xlog.c, CreateCheckPoint
    */
   checkpointSync(options: CheckpointOptions = {}): CheckpointResult {
-    return this.#runSync(this.#checkpoints.run(options));
+    return this.#parts.runSync(this.#parts.checkpoints.run(options));
   }
 
   /** As {@link checkpointSync}; between two batches of pages the thread is free for other work. */
   checkpoint(options: CheckpointOptions = {}, signal?: AbortSignal): Promise<CheckpointResult> {
-    return this.#run(this.#checkpoints.run(options), signal);
-  }
-
-  #runSync<Result>(routine: Routine<Result>): Result {
-    this.#mustBeAttached();
-    return runSync(this.#attachment, this.#storage, routine);
-  }
-
-  #run<Result>(routine: Routine<Result>, signal?: AbortSignal): Promise<Result> {
-    this.#mustBeAttached();
-    return run(this.#attachment, this.#storage, routine, signal);
+    return this.#parts.run(this.#parts.checkpoints.run(options), signal);
   }
 
   #mustBeAttached(): void {
@@ -323,7 +319,9 @@ export class Backend {
     if (this.#detached) return;
     this.#detached = true;
     this.#forgetExit();
+    this.#warnOfLeaks();
     try {
+      this.#parts.temporary.detach();
       this.memory.dispose();
     } finally {
       leave(this.#attachment);
@@ -334,13 +332,17 @@ export class Backend {
     }
   }
 
+  #warnOfLeaks(): void {
+    for (const leak of this.buffers.leakedPins()) this.#warn(leakWarning(leak));
+  }
+
   /** {@link detach}. */
   [Symbol.dispose](): void {
     this.detach();
   }
 }
 
-interface BackendParts {
+interface BackendOrigin {
   readonly handle: SharedMemoryHandle;
   readonly identity: ThreadIdentity;
   readonly storage: StorageManager;

@@ -6,9 +6,12 @@
  */
 
 import {
+  HOLD_COUNT_MASK,
+  HOLD_SHARE,
   IO_CONTEXT_NORMAL,
   MAX_BLOCK_NUMBER,
   ST_ALREADY_LOCKED,
+  ST_CHANGING,
   ST_OK,
 } from "../../assembly/common/constants.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";
@@ -18,6 +21,24 @@ import type { Relation } from "./relation.ts";
 import type { EvictManyResult, EvictResult } from "./relation-pages.ts";
 import { type Routine, SELF } from "./routine.ts";
 import type { Strategy } from "./strategy.ts";
+import { isTemporary } from "./temp-numbers.ts";
+
+/** A page that a backend has pinned. */
+export interface LeakedPin {
+  /** Below 0 for a page of a temporary relation. */
+  readonly buffer: number;
+  readonly relation: string;
+  readonly block: number;
+  readonly pins: number;
+  /** Whether its content lock is held as well. */
+  readonly locked: boolean;
+}
+
+/** What a warning says of a pin that was not given back. @internal */
+export function leakWarning({ buffer, relation, block, pins, locked }: LeakedPin): string {
+  const state = locked ? ", content lock held" : "";
+  return `buffer refcount leak: [${buffer}] (rel=${relation}, blockNum=${block}, refcount=${pins}${state})`;
+}
 
 /** Pages of relations, in memory shared by all backends. */
 export class BufferPool extends NumberPool {
@@ -85,11 +106,13 @@ export class BufferPool extends NumberPool {
     return this.parts.run(this.#extend(relation, blocks, strategy));
   }
 
-  #extend(relation: Relation, blocks: number, strategy?: Strategy): Routine<number> {
+  *#extend(relation: Relation, blocks: number, strategy?: Strategy): Routine<number> {
     if (!Number.isInteger(blocks) || blocks < 1) {
       throw new RangeError(`a relation is extended by 1 block or more, not ${blocks}`);
     }
-    return this.parts.pages.extend(relation, blocks, strategy?.context ?? IO_CONTEXT_NORMAL);
+    if (isTemporary(relation.id)) return this.parts.local.extend(relation.id, blocks);
+    const context = strategy?.context ?? IO_CONTEXT_NORMAL;
+    return yield* this.parts.pages.extend(relation, blocks, context);
   }
 
   /**
@@ -100,12 +123,12 @@ export class BufferPool extends NumberPool {
    * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, FlushRelationBuffers
    */
   flushSync(relation?: Relation): number {
-    return this.parts.runSync(this.parts.pages.flush(relation?.id ?? 0));
+    return this.parts.runSync(this.#flush(relation));
   }
 
   /** As {@link flushSync}, without blocking the thread in a wait. */
   flush(relation?: Relation): Promise<number> {
-    return this.parts.run(this.parts.pages.flush(relation?.id ?? 0));
+    return this.parts.run(this.#flush(relation));
   }
 
   /** Writes one buffer if it is dirty. @returns whether it was */
@@ -127,6 +150,15 @@ export class BufferPool extends NumberPool {
     return this.parts.runSync(this.parts.pages.evictAll(relation?.id ?? 0));
   }
 
+  *#flush(relation: Relation | undefined): Routine<number> {
+    if (relation === undefined || !isTemporary(relation.id)) {
+      return yield* this.parts.pages.flush(relation?.id ?? 0);
+    }
+    const dirty = this.parts.local.rows().filter(({ dirty }) => dirty);
+    this.parts.local.flushRelation(relation.id);
+    return dirty.filter((row) => row.relation === relation.number).length;
+  }
+
   // ── Routines ───────────────────────────────────────────────────────────────────────────────────
 
   *#read(id: ForkId, block: number, options: ReadOptions): Routine<PinnedBuffer> {
@@ -138,7 +170,7 @@ export class BufferPool extends NumberPool {
     try {
       yield* this.#lockShared(buffer);
     } catch (error) {
-      this.parts.attachment.exports.unpin(buffer);
+      this.unpin(buffer);
       throw error;
     }
     return new PinnedBuffer(this, buffer, block, true);
@@ -146,6 +178,7 @@ export class BufferPool extends NumberPool {
 
   /** A share lock that several objects may have together. */
   *#lockShared(buffer: BufferId): Routine<void> {
+    if (buffer < 0) return;
     for (;;) {
       const count = this.#shares.get(buffer) ?? 0;
       if (count > 0) {
@@ -170,10 +203,10 @@ export class BufferPool extends NumberPool {
         this.beginChange(buffer);
         yield* this.#changeLocked(buffer, change);
       } finally {
-        this.parts.attachment.exports.unlock(buffer);
+        this.unlock(buffer);
       }
     } finally {
-      this.parts.attachment.exports.unpin(buffer);
+      this.unpin(buffer);
     }
   }
 
@@ -185,6 +218,49 @@ export class BufferPool extends NumberPool {
       this.undoChange(buffer);
       throw error;
     }
+  }
+
+  /**
+   * Pins that this backend has now. At the end of a query there should be none; what is there was
+   * leaked. Cost grows with the pool if there is any.
+   */
+  leakedPins(): LeakedPin[] {
+    const leaks: LeakedPin[] = this.parts.local.leaks().map(({ relation, block, count }) => {
+      return { buffer: -1, relation, block, pins: count, locked: false };
+    });
+    if (this.pinnedBuffers() === 0) return leaks;
+    const { exports } = this.parts.attachment;
+    for (let buffer = 0; buffer < this.parts.io.buffers; buffer += 1) {
+      const held = exports.holdOf(buffer);
+      if ((held & HOLD_COUNT_MASK) === 0) continue;
+      const { relation, block } = this.parts.io.pageOf(buffer);
+      const locked = (held & HOLD_SHARE) !== 0 || exports.lockedExclusively(buffer) !== 0;
+      const name = this.parts.io.nameOf(relation);
+      leaks.push({ buffer, relation: name, block, pins: held & HOLD_COUNT_MASK, locked });
+    }
+    return leaks;
+  }
+
+  /**
+   * Gives back every pin and content lock that this backend has, and an unfinished change: what the
+   * end of a query does about what it leaked. Local pins are only reported.
+   *
+   * @returns what there was, for the reader of a log
+   * @see PostgreSQL: src/backend/utils/resowner/resowner.c, ResourceOwnerRelease
+   */
+  releaseLeakedPins(): LeakedPin[] {
+    const leaks = this.leakedPins();
+    for (const { buffer, pins, locked } of leaks) {
+      if (buffer < 0) continue;
+      const id = buffer as BufferId;
+      if (locked && this.parts.attachment.exports.unlock(id) === ST_CHANGING) {
+        this.undoChange(id);
+        this.unlock(id);
+      }
+      this.#shares.delete(buffer);
+      for (let pin = 0; pin < pins; pin += 1) this.unpin(id);
+    }
+    return leaks;
   }
 
   /** Gives back what a {@link PinnedBuffer} held. @internal */

@@ -35,7 +35,7 @@ import type { BatchWriter } from "./batch-writer.ts";
 import { type Control, readControl, readRelations, writeControl } from "./control.ts";
 import type { IoCounts } from "./io-counts.ts";
 import type { Journal } from "./journal.ts";
-import { beginJournal } from "./recovery.ts";
+import { beginJournal, removeFiles } from "./recovery.ts";
 import { PAUSE, type Routine } from "./routine.ts";
 
 /** Longest rest between two batches of a spread checkpoint. */
@@ -227,7 +227,8 @@ export class Checkpoints {
     const documents = [committed.relations, now?.relations ?? {}];
     const known = new Set(documents.flatMap(Object.values).map(({ number }) => number));
     for (const number of this.#storage.relationsSync()) {
-      if (!known.has(number) && number < FIRST_TEMP_RELATION) this.#storage.unlinkSync(number, 0);
+      if (known.has(number) || number >= FIRST_TEMP_RELATION) continue;
+      removeFiles(this.#storage, number);
     }
   }
 }

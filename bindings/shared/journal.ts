@@ -41,7 +41,6 @@ import {
 } from "../../assembly/common/constants.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
-import type { Control } from "./control.ts";
 import {
   type JournalHeader,
   RECORD_BYTES,

@@ -12,7 +12,6 @@ import {
   BLOCK_BYTES,
   BUFFER_MASK,
   IO_CONTEXT_NORMAL,
-  MAX_BLOCK_NUMBER,
   NEED_READ,
   ST_ALREADY_LOCKED,
   ST_BUSY,
@@ -23,11 +22,13 @@ import type { BufferId, ForkId } from "../abi/pointers.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import type { Attachment } from "./attachment.ts";
 import type { Journal } from "./journal.ts";
+import type { LocalBuffers } from "./local-buffers.ts";
 import type { BadPage, PageIo } from "./page-io.ts";
 import { PageLocks } from "./page-locks.ts";
 import type { RelationPages } from "./relation-pages.ts";
 import { type Routine, SELF } from "./routine.ts";
 import type { Strategy } from "./strategy.ts";
+import { isTemporary } from "./temp-numbers.ts";
 
 /**
  * What a read does about a page that is not in the pool.
@@ -58,6 +59,8 @@ export interface BufferPoolParts {
   readonly journal: Journal;
   readonly io: PageIo;
   readonly pages: RelationPages;
+  /** Pages of this backend's temporary relations: their buffers have numbers below 0. */
+  readonly local: LocalBuffers;
   runSync<Result>(routine: Routine<Result>): Result;
   run<Result>(routine: Routine<Result>, signal?: AbortSignal): Promise<Result>;
 }
@@ -140,12 +143,15 @@ export class NumberPool {
    */
   unpin(buffer: BufferId): void {
     const status = this.#unpin(buffer);
-    if (status !== ST_OK) this.parts.attachment.check(status);
+    if (status === ST_OK) return;
+    if (buffer < 0) this.parts.local.unpin(buffer);
+    else this.parts.attachment.check(status);
   }
 
   /**
    * The bytes of a buffer: 8,192, in shared memory. Made once a buffer; the same object is returned
-   * again. Meaningful while the buffer is pinned, stable while its content lock is held.
+   * again. Meaningful while the buffer is pinned, stable while its content lock is held. A page of a
+   * temporary relation lies in the backend's own memory instead, and has no {@link offset}.
    */
   bytes(buffer: BufferId): Uint8Array {
     return this.#views[buffer] ?? this.#makeView(buffer);
@@ -181,12 +187,13 @@ export class NumberPool {
    */
   lockShare(buffer: BufferId): void {
     const status = this.#exports.lockShare(buffer);
-    if (status !== ST_OK) this.settle(this.parts.runSync(this.locks.share(buffer)));
+    if (status !== ST_OK) this.settle(this.parts.runSync(this.#shareRoutine(buffer)));
   }
 
   /** As {@link lockShare}, for changing: nobody else reads or changes. May wait. */
   lockExclusive(buffer: BufferId): void {
-    this.settle(this.parts.runSync(this.locks.exclusive(buffer)));
+    if (buffer < 0) this.parts.local.checkPinned(buffer);
+    else this.settle(this.parts.runSync(this.locks.exclusive(buffer)));
   }
 
   /**
@@ -198,32 +205,35 @@ export class NumberPool {
    * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, LockBufferForCleanup
    */
   lockForCleanup(buffer: BufferId): void {
-    this.settle(this.parts.runSync(this.locks.cleanup(buffer)));
+    if (buffer < 0) this.parts.local.checkPinned(buffer);
+    else this.settle(this.parts.runSync(this.locks.cleanup(buffer)));
   }
 
   /** As {@link lockShare}, without blocking the thread. */
   async lockShareAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
-    this.settle(await this.parts.run(this.locks.share(buffer), signal));
+    this.settle(await this.parts.run(this.#shareRoutine(buffer), signal));
   }
 
   /** As {@link lockExclusive}, without blocking the thread. */
   async lockExclusiveAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
-    this.settle(await this.parts.run(this.locks.exclusive(buffer), signal));
+    if (buffer < 0) this.parts.local.checkPinned(buffer);
+    else this.settle(await this.parts.run(this.locks.exclusive(buffer), signal));
   }
 
   /** As {@link lockForCleanup}, without blocking the thread. */
   async lockForCleanupAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
-    this.settle(await this.parts.run(this.locks.cleanup(buffer), signal));
+    if (buffer < 0) this.parts.local.checkPinned(buffer);
+    else this.settle(await this.parts.run(this.locks.cleanup(buffer), signal));
   }
 
   /** {@link lockShare} if it need not wait. @returns whether the lock is held */
   tryLockShare(buffer: BufferId): boolean {
-    return this.#taken(this.#exports.lockShareNow(buffer));
+    return this.#takenLocally(buffer) || this.#taken(this.#exports.lockShareNow(buffer));
   }
 
   /** {@link lockExclusive} if it need not wait. @returns whether the lock is held */
   tryLockExclusive(buffer: BufferId): boolean {
-    return this.#taken(this.#exports.lockExclusiveNow(buffer));
+    return this.#takenLocally(buffer) || this.#taken(this.#exports.lockExclusiveNow(buffer));
   }
 
   /**
@@ -231,6 +241,7 @@ export class NumberPool {
    * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, ConditionalLockBufferForCleanup
    */
   tryLockForCleanup(buffer: BufferId): boolean {
+    if (this.#takenLocally(buffer)) return true;
     this.settle(this.#exports.cleanupRefusal(buffer));
     return this.tryLockExclusive(buffer) && this.#taken(this.#exports.settleCleanupNow(buffer));
   }
@@ -239,7 +250,7 @@ export class NumberPool {
    * Releases the content lock, whichever it is. @throws {@link BufferError} 55000 if there is none
    */
   unlock(buffer: BufferId): void {
-    this.parts.attachment.check(this.#exports.unlock(buffer));
+    if (!this.#takenLocally(buffer)) this.settle(this.#exports.unlock(buffer));
   }
 
   // ── Number form: changes ───────────────────────────────────────────────────────────────────────
@@ -252,7 +263,8 @@ export class NumberPool {
    * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, MarkBufferDirty
    */
   beginChange(buffer: BufferId): void {
-    this.parts.attachment.check(this.#exports.beginChange(buffer));
+    if (buffer < 0) this.parts.local.beginChange(buffer);
+    else this.settle(this.#exports.beginChange(buffer));
   }
 
   /**
@@ -266,12 +278,14 @@ export class NumberPool {
 
   /** Puts the page back as it was at {@link beginChange}. */
   undoChange(buffer: BufferId): void {
-    this.parts.attachment.check(this.#exports.undoChange(buffer));
+    if (buffer < 0) this.parts.local.undoChange(buffer);
+    else this.settle(this.#exports.undoChange(buffer));
   }
 
   // ── Routines ───────────────────────────────────────────────────────────────────────────────────
 
   #pinSlowly(id: ForkId, block: number): number {
+    if (isTemporary(id)) return this.parts.local.pin(id, block);
     return this.parts.runSync(this.#io.pin(id, block, IO_CONTEXT_NORMAL));
   }
 
@@ -282,6 +296,7 @@ export class NumberPool {
       return yield* this.#pinZeroed(id, block, strategy, mode === "zeroAndCleanupLock");
     }
     const bad: BadPage = mode === "zeroOnError" ? "zero" : "error";
+    if (isTemporary(id)) return this.parts.local.pin(id, block);
     const context = strategy?.context ?? IO_CONTEXT_NORMAL;
     if (strategy === undefined) {
       const hit = this.#exports.pin(id, block);
@@ -296,6 +311,7 @@ export class NumberPool {
     strategy: Strategy | undefined,
     cleanup: boolean,
   ): Routine<number> {
+    if (isTemporary(id)) return this.parts.local.pinZeroed(id, block);
     const context = strategy?.context ?? IO_CONTEXT_NORMAL;
     const located = yield* this.#io.locate(id, block, context, strategy);
     const buffer = located & BUFFER_MASK;
@@ -317,6 +333,7 @@ export class NumberPool {
 
   /** @internal */
   protected *exclusiveRoutine(buffer: number): Routine<number> {
+    if (this.#takenLocally(buffer)) return ST_OK;
     for (;;) {
       const status = yield* this.locks.exclusive(buffer);
       if (status !== ST_ALREADY_LOCKED) return status;
@@ -326,6 +343,10 @@ export class NumberPool {
 
   /** @internal */
   protected *endRoutine(buffer: BufferId): Routine<number> {
+    if (buffer < 0) {
+      this.parts.local.endChange(buffer);
+      return ST_OK;
+    }
     for (;;) {
       const status = this.#exports.endChange(buffer);
       if (status !== ST_JOURNAL) return status;
@@ -338,12 +359,23 @@ export class NumberPool {
     if (status !== ST_OK) this.parts.attachment.check(status);
   }
 
+  *#shareRoutine(buffer: BufferId): Routine<number> {
+    return this.#takenLocally(buffer) ? ST_OK : yield* this.locks.share(buffer);
+  }
+
+  /** A local buffer needs no lock: whoever has it pinned is alone. */
+  #takenLocally(buffer: number): boolean {
+    if (buffer < 0) this.parts.local.checkPinned(buffer as BufferId);
+    return buffer < 0;
+  }
+
   #taken(status: number): boolean {
     if (status !== ST_OK && status !== ST_BUSY) this.parts.attachment.check(status);
     return status === ST_OK;
   }
 
   #makeView(buffer: BufferId): Uint8Array {
+    if (buffer < 0) return this.parts.local.bytes(buffer);
     const view = this.#io.bytes(buffer);
     this.#views[buffer] = view;
     return view;

@@ -80,6 +80,16 @@ export class PageIo {
     this.#batchPages = Math.max(1, Math.min(BATCH_PAGES, share));
   }
 
+  /** Buffers of the pool. */
+  get buffers(): number {
+    return this.#parts.buffers;
+  }
+
+  /** A relation's name, for messages. */
+  nameOf(relation: number): string {
+    return this.#parts.nameOf(relation);
+  }
+
   /** Most pages that are written with one sync. */
   get batchPages(): number {
     return this.#batchPages;

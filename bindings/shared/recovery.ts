@@ -32,6 +32,8 @@ export interface RecoveryResult {
   readonly checkpoint: number;
   /** Blocks put back to what they were. */
   readonly blocksRestored: number;
+  /** Relations made since, whose files were removed. */
+  readonly relationsRemoved: number;
   /** Records that journal c has room for already; new ones come behind. */
   readonly records: number;
 }
@@ -47,6 +49,11 @@ export function initialiseStorage(storage: StorageManager, dataChecksums: boolea
   storage.syncJournalSync(control.checkpoint);
   writeControl(storage, control);
   return control;
+}
+
+/** Removes every fork of a relation. @internal */
+export function removeFiles(storage: StorageManager, relation: number): void {
+  for (const fork of [3, 2, 1, 0] as const) storage.unlinkSync(relation, fork);
 }
 
 /** Begins anew with an empty journal, by a checkpoint of what was recovered. @internal */
@@ -89,9 +96,8 @@ export function recover(storage: StorageManager, control: Control, digest: Diges
     if (found < blocks) throw damaged(name, number, blocks, `has ${found} blocks`);
   }
   const known = new Set(Object.values(control.relations).map(({ number }) => number));
-  for (const number of storage.relationsSync()) {
-    if (!known.has(number)) storage.unlinkSync(number, 0);
-  }
+  const unknown = storage.relationsSync().filter((number) => !known.has(number));
+  for (const number of unknown) removeFiles(storage, number);
   for (const number of known) storage.flushSync(number, 0);
   for (const journal of storage.journalsSync()) {
     if (journal !== control.checkpoint) storage.removeJournalSync(journal);
@@ -101,6 +107,7 @@ export function recover(storage: StorageManager, control: Control, digest: Diges
   return {
     checkpoint: control.checkpoint,
     blocksRestored: restored,
+    relationsRemoved: unknown.length,
     records: recordsIn(bytes, header.recordsAt),
   };
 }

@@ -138,7 +138,8 @@ export class RelationMap {
   }
 }
 
-function checkName(name: string): void {
+/** @throws RangeError unless this can be a relation's name @internal */
+export function checkName(name: string): void {
   if (typeof name !== "string") throw new TypeError(`a relation's name is a string, not ${name}`);
   const bytes = new TextEncoder().encode(name).length;
   if (bytes >= 1 && bytes <= MAX_NAME_BYTES) return;

@@ -182,7 +182,9 @@ export class FlightsJob {
     if (answer.kind !== "done") throw failure(answer);
     this.#relation = answer.table.relation;
     this.#csv = answer.table.csv;
-    return answer.value;
+    // A load that was interrupted is unknown to the last checkpoint: its files went at the start.
+    const interrupted = this.shared.recovery.relationsRemoved > 0;
+    return { ...answer.value, restarted: answer.value.loaded && interrupted };
   }
 
   /**

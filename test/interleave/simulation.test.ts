@@ -114,9 +114,9 @@ function finish(fiber: Fiber, call: () => number): number {
 describe("the simulation build", () => {
   it("a call stopped before each of its steps ends as one that runs through", () => {
     const [, one, two] = region();
-    const frame = finish(one, () => one.exports.victim());
+    const frame = finish(one, () => one.exports.victim(0));
     expect(frame).toBe(0);
-    expect(finish(one, () => one.exports.install(frame, FILE, 7))).toBe(frame | NEED_READ);
+    expect(finish(one, () => one.exports.install(frame, FILE, 7, 0))).toBe(frame | NEED_READ);
     one.exports.finishRead(frame, 1);
     expect(finish(two, () => two.exports.pin(FILE, 7))).toBe(frame);
     expect(one.steps).toBeGreaterThan(10);
@@ -128,15 +128,15 @@ describe("the simulation build", () => {
     const seen = new Set<string>();
     for (let stopAt = 1; !seen.has("ran through"); stopAt += 1) {
       const [, one, two] = region();
-      const frame = one.exports.victim();
-      one.exports.install(frame, FILE, 7);
+      const frame = one.exports.victim(0);
+      one.exports.install(frame, FILE, 7, 0);
       one.exports.finishRead(frame, 1);
       one.exports.unpin(frame);
       const pin = two.run(() => two.exports.pin(FILE, 7));
       let state = pin.next();
       for (let step = 1; step < stopAt && !state.done; step += 1) state = pin.next();
       if (state.done) seen.add("ran through");
-      const dropped = one.exports.dropPages(FILE, 0) === 0;
+      const dropped = one.exports.dropPages(FILE, 0, 0xffffffff) === 0;
       while (!state.done) state = pin.next();
       expect(state.value).toBe(dropped ? ST_MISS : frame);
       seen.add(dropped ? "dropped" : "kept");

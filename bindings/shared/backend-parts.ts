@@ -1,0 +1,123 @@
+/**
+ * What a backend is made of, put together in one place: who needs whom.
+ *
+ *   journal ◄─ page I/O ◄─ batch writer ◄─ checkpoints
+ *      ▲           ▲            ▲
+ *      └───────────┴────────────┴──── work on whole relations ◄─ buffer pool ─► local buffers
+ */
+
+import {
+  BLOCK_BYTES,
+  COUNTER_DIRTIED,
+  COUNTER_EVICTIONS,
+  COUNTER_HITS,
+  IO_CONTEXT_TEMP,
+} from "../../assembly/common/constants.ts";
+import type { ProcessMemory } from "../process/memory.ts";
+import type { StorageManager } from "../storage/manager.ts";
+import type { Attachment } from "./attachment.ts";
+import { BatchWriter } from "./batch-writer.ts";
+import { BufferPool } from "./buffers.ts";
+import { Checkpoints } from "./checkpoint.ts";
+import { IoCounts } from "./io-counts.ts";
+import { Journal } from "./journal.ts";
+import { LocalBuffers, type LocalTraffic } from "./local-buffers.ts";
+import { PageIo } from "./page-io.ts";
+import { PrivatePages } from "./private-pages.ts";
+import { RelationMap } from "./relation.ts";
+import { RelationPages } from "./relation-pages.ts";
+import { type Routine, run, runSync } from "./routine.ts";
+import type { ResolvedSettings } from "./settings.ts";
+import { TempRelations } from "./temp-relations.ts";
+
+/** What the parts of a backend have in common. */
+export interface BackendGround {
+  readonly attachment: Attachment;
+  readonly storage: StorageManager;
+  readonly settings: ResolvedSettings;
+  readonly memory: ProcessMemory;
+  warn(message: string): void;
+  /** @throws {@link ClosedError} once the backend has detached */
+  mustBeAttached(): void;
+}
+
+/** The parts of one backend. @internal */
+export class BackendParts {
+  readonly relations: RelationMap;
+  readonly temporary: TempRelations;
+  readonly pages: RelationPages;
+  readonly checkpoints: Checkpoints;
+  readonly buffers: BufferPool;
+  readonly local: LocalBuffers;
+  readonly #ground: BackendGround;
+
+  constructor(ground: BackendGround) {
+    const { attachment, storage, settings, warn } = ground;
+    this.#ground = ground;
+    this.relations = new RelationMap(attachment, storage);
+    const nameOf = (relation: number): string =>
+      this.temporary.nameOf(relation) ?? this.relations.nameOf(relation);
+    const counts = new IoCounts(attachment.exports, settings.values.track_io_timing);
+    this.local = localBuffers(ground, counts, nameOf);
+    this.temporary = new TempRelations({ storage, buffers: this.local, slot: attachment.slot });
+    const journal = new Journal(attachment, storage);
+    const buffers = settings.sharedBuffers;
+    const io = new PageIo({ attachment, journal, buffers, counts, nameOf, warn });
+    const writer = new BatchWriter(attachment, io);
+    const { relations } = this;
+    const common = { attachment, storage, journal, io, counts, writer };
+    this.pages = new RelationPages({ ...common, relations, buffers });
+    this.checkpoints = new Checkpoints(common);
+    this.buffers = new BufferPool({
+      ...{ attachment, journal, io, pages: this.pages, local: this.local },
+      runSync: (routine) => this.runSync(routine),
+      run: (routine, signal) => this.run(routine, signal),
+    });
+  }
+
+  /** Runs a routine in this thread. */
+  runSync<Result>(routine: Routine<Result>): Result {
+    this.#ground.mustBeAttached();
+    return runSync(this.#ground.attachment, this.#ground.storage, routine);
+  }
+
+  /** Runs a routine without blocking this thread. */
+  run<Result>(routine: Routine<Result>, signal?: AbortSignal): Promise<Result> {
+    this.#ground.mustBeAttached();
+    return run(this.#ground.attachment, this.#ground.storage, routine, signal);
+  }
+}
+
+function localBuffers(
+  { attachment, storage, settings, memory }: BackendGround,
+  counts: IoCounts,
+  nameOf: (relation: number) => string,
+): LocalBuffers {
+  const { buffer, exports, slot } = attachment;
+  const address = exports.scratchAddress() >>> 0;
+  const checksums = settings.dataChecksums;
+  return new LocalBuffers({
+    storage,
+    memory,
+    pages: settings.values.temp_buffers,
+    slot,
+    checks: new PrivatePages({ exports, buffer, address, checksums }),
+    traffic: tempTraffic(attachment, counts),
+    nameOf,
+  });
+}
+
+/** Counts temporary pages in a row of their own. */
+function tempTraffic({ exports }: Attachment, counts: IoCounts): LocalTraffic {
+  const count = (counter: number): void => {
+    exports.countIo(IO_CONTEXT_TEMP, counter, 1, counter, 0);
+  };
+  return {
+    hit: () => count(COUNTER_HITS),
+    read: () => counts.read(IO_CONTEXT_TEMP, BLOCK_BYTES, counts.begin()),
+    write: () => counts.write(IO_CONTEXT_TEMP, BLOCK_BYTES, counts.begin()),
+    evict: () => count(COUNTER_EVICTIONS),
+    extend: (blocks) => counts.extend(IO_CONTEXT_TEMP, blocks * BLOCK_BYTES, counts.begin()),
+    dirty: () => count(COUNTER_DIRTIED),
+  };
+}
