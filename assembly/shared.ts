@@ -299,8 +299,9 @@ export function settleCleanupNow(buffer: u32): i32 {
   return Cleanup.settleNow(buffer);
 }
 
-export function giveUpCleanup(buffer: u32): void {
-  Cleanup.giveUp(buffer);
+/** Ends a wait for a cleanup lock that was given up. */
+export function giveUpCleanup(): void {
+  Cleanup.forget(me);
 }
 
 export function drainShares(buffer: u32): i32 {

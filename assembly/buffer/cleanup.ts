@@ -3,17 +3,17 @@
 // before they get a lock.
 //
 //   exclusive → no other hold word? → held
-//             → own number into `cleanupWaiter` · PIN_WAITER into the state · look once more
+//             → buffer into the own slot · PIN_WAITER into the state · look once more
 //             → give the lock back, sleep on the own latch, begin anew
 //
 // Whoever clears a hold word loads the state afterwards: PIN_WAITER set → it wakes the waiter. The
 // waiter sets PIN_WAITER and looks at the hold words afterwards. So one of the two sees the other.
 // That goes for every hold word, guards of evicting backends included: all are cleared through
-// `Pin.drop`. One waiter a buffer; a second one is told so.
+// `Pin.drop`. One waiter a buffer: whoever finds PIN_WAITER set by another is told so. Who waits is
+// found by looking through the slots, which is rare; a descriptor has no room for it.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, LockBufferForCleanup, WakePinCountWaiter
 
-import { Atomic } from "../common/atomics";
 import {
   ST_BUSY,
   ST_CLEANUP_TAKEN,
@@ -22,7 +22,8 @@ import {
   ST_PINNED_AGAIN,
   STATE_PIN_WAITER,
 } from "../common/constants";
-import { Self } from "../ipc/self";
+import { Region } from "../ipc/region";
+import { me } from "../ipc/self";
 import { Sleep } from "../ipc/sleep";
 import { Slot } from "../ipc/slots";
 import { ContentLock } from "./content";
@@ -42,19 +43,20 @@ export class Cleanup {
    * back, and ST_WAIT says that the latch is registered, or ST_CLEANUP_TAKEN that another waits.
    */
   static settle(buffer: u32): i32 {
-    const desc = BufferDesc.at(buffer);
-    const waiter = desc.cleanupWaiterAddress();
-    if (!Hold.byOthers(buffer)) return Cleanup.settled(desc);
-    const latch = Slot.mine().getLatch();
-    const before = Atomic.load(waiter);
-    if (before != Self.owner() && (before != 0 || !Atomic.swap(waiter, 0, Self.owner()))) {
+    if (!Hold.byOthers(buffer)) return Cleanup.settled(buffer);
+    const slot = Slot.mine();
+    const latch = slot.getLatch();
+    const again = slot.getCleanup() == buffer + 1;
+    slot.setCleanup(buffer + 1);
+    const seen = BufferDesc.at(buffer).changeState(0, STATE_PIN_WAITER);
+    if ((seen & STATE_PIN_WAITER) != 0 && !again) {
+      slot.setCleanup(0);
       ContentLock.dropExclusive(buffer);
       return ST_CLEANUP_TAKEN;
     }
-    desc.changeState(0, STATE_PIN_WAITER);
-    if (!Hold.byOthers(buffer)) return Cleanup.settled(desc);
+    if (!Hold.byOthers(buffer)) return Cleanup.settled(buffer);
     ContentLock.dropExclusive(buffer);
-    return Sleep.prepare(Slot.mine().latchAddress(), latch);
+    return Sleep.prepare(slot.latchAddress(), latch);
   }
 
   /** With the exclusive lock held: ST_OK, or ST_BUSY after giving the lock back. */
@@ -64,27 +66,28 @@ export class Cleanup {
     return ST_BUSY;
   }
 
-  /** Ends a wait that was given up. */
-  static giveUp(buffer: u32): void {
-    Cleanup.forget(BufferDesc.at(buffer), Self.owner());
-  }
-
-  private static settled(desc: BufferDesc): i32 {
-    Cleanup.forget(desc, Self.owner());
+  private static settled(buffer: u32): i32 {
+    if (Slot.mine().getCleanup() == buffer + 1) Cleanup.forget(me);
     return ST_OK;
   }
 
-  /** Takes a waiter's number out, if it is there, and the flag with it. */
-  static forget(desc: BufferDesc, owner: u32): void {
-    const waiter = desc.cleanupWaiterAddress();
-    if (Atomic.load(waiter) != owner) return;
-    desc.changeState(STATE_PIN_WAITER, 0);
-    Atomic.store(waiter, 0);
+  /**
+   * Ends the wait of a backend, its own or that of a dead one. Should the flag have been another's,
+   * who came first, that one sets it again when it is woken, as reaping does to everybody.
+   */
+  static forget(backend: u32): void {
+    const slot = Slot.at(backend);
+    const waitsFor = slot.getCleanup();
+    if (waitsFor == 0) return;
+    BufferDesc.at(waitsFor - 1).changeState(STATE_PIN_WAITER, 0);
+    slot.setCleanup(0);
   }
 
   /** Wakes the waiter; called by whoever has cleared a hold word and seen PIN_WAITER. */
-  static wake(desc: BufferDesc): void {
-    const owner = Atomic.load(desc.cleanupWaiterAddress());
-    if (owner != 0) Slot.at(owner - 1).setLatch();
+  static wake(buffer: u32): void {
+    for (let backend = Region.get().backends; backend-- > 0; ) {
+      const slot = Slot.at(backend);
+      if (slot.getCleanup() == buffer + 1) slot.setLatch();
+    }
   }
 }

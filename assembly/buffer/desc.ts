@@ -37,7 +37,7 @@ import {
 import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";
 
-const DESC_SHIFT: u32 = 6; // 64 bytes
+const DESC_SHIFT: u32 = 5; // 32 bytes: two share a cache line
 
 @unmanaged
 export class BufferDesc {
@@ -50,8 +50,6 @@ export class BufferDesc {
   block: u32;
   /** The content lock's owner word (content.ts). */
   private content: u32;
-  /** The one backend + 1 that waits to be the only one with a pin (cleanup.ts), or 0. */
-  private cleanupWaiter: u32;
   /** Interval of the last change; 0 before the first. */
   changed: u32;
   /** Even and odd intervals whose journal is known to hold this page's old image. */
@@ -92,10 +90,6 @@ export class BufferDesc {
     return this.address(offsetof<BufferDesc>("content"));
   }
 
-  @inline cleanupWaiterAddress(): usize {
-    return this.address(offsetof<BufferDesc>("cleanupWaiter"));
-  }
-
   /** Whether the journal of an interval is known to hold the page as it was before it. */
   @inline isImaged(interval: u32): bool {
     return ((interval & 1) == 0 ? this.imagedEven : this.imagedOdd) == interval;
@@ -110,17 +104,19 @@ export class BufferDesc {
     return this.address(offsetof<BufferDesc>("next"));
   }
 
+  /** A page's identity in one word: what `looksLike` and `isTagged` compare. */
+  @inline static tagOf(file: u32, block: u32): u64 {
+    return (<u64>block << 32) | file;
+  }
+
   /** Whether the tag is this one, read as a hint. */
-  @inline looksLike(file: u32, block: u32): bool {
-    return this.block == block && this.file == file;
+  @inline looksLike(tag: u64): bool {
+    return load<u64>(changetype<usize>(this), offsetof<BufferDesc>("file")) == tag;
   }
 
   /** Whether the tag is this one, read as a decision. */
-  @inline isTagged(file: u32, block: u32): bool {
-    return (
-      Atomic.load(this.address(offsetof<BufferDesc>("block"))) == block &&
-      Atomic.load(this.address(offsetof<BufferDesc>("file"))) == file
-    );
+  @inline isTagged(tag: u64): bool {
+    return Atomic.load64(this.address(offsetof<BufferDesc>("file"))) == tag;
   }
 
   /** Writes the tag of a frame that this backend has claimed; nothing is known of its page yet. */
@@ -169,4 +165,6 @@ if (STATE_CLAIM != 1 << (OWNER_BITS + USAGE_BITS)) ERROR("flags must begin above
 if (STATE_CHECKPOINT_NEEDED <= STATE_TAG_VALID || STATE_IO <= STATE_CLAIM) ERROR("flags overlap");
 if (BLOCK_BYTES != 1 << BLOCK_SHIFT) ERROR("a frame is one block");
 if (FORK_BITS != 2) ERROR("the file word packs four forks");
-if (offsetof<BufferDesc>() > <usize>(1 << DESC_SHIFT)) ERROR("BufferDesc outgrew its cache line");
+if (offsetof<BufferDesc>() > <usize>(1 << DESC_SHIFT)) ERROR("BufferDesc outgrew its stride");
+if (offsetof<BufferDesc>("block") != offsetof<BufferDesc>("file") + 4) ERROR("a tag is one word");
+if (offsetof<BufferDesc>("file") % 8 != 0) ERROR("a tag must be aligned");

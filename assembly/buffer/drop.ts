@@ -76,7 +76,7 @@ export class Drop {
     const partition = BufferTable.partition(hash);
     if (!partition.acquire()) return Pool.refused();
     let result: i32 = ST_OK;
-    if (desc.isTagged(file, block) && (desc.getState() & STATE_TAG_VALID) != 0) {
+    if (desc.isTagged(BufferDesc.tagOf(file, block)) && (desc.getState() & STATE_TAG_VALID) != 0) {
       result = Drop.take(desc, buffer);
       if (result == ST_OK) BufferTable.unlink(hash, buffer);
     }

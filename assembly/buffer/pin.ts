@@ -48,7 +48,6 @@ export class Pin {
   /** Clears the own hold word. */
   @inline static drop(buffer: u32): void {
     Hold.set(buffer, 0);
-    const desc = BufferDesc.at(buffer);
-    if ((desc.getState() & STATE_PIN_WAITER) != 0) Cleanup.wake(desc);
+    if ((BufferDesc.at(buffer).getState() & STATE_PIN_WAITER) != 0) Cleanup.wake(buffer);
   }
 }

@@ -56,21 +56,22 @@ const MAX_STEPS: u32 = 32;
 export class Pool {
   /** The short way: the buffer, pinned; ST_MISS if only the long way can tell; or a status. */
   @inline static pin(file: u32, block: u32): i32 {
+    const tag = BufferDesc.tagOf(file, block);
     let reference = Atomic.load(BufferTable.head(Hash.tag(file, block)));
     for (let steps: u32 = 0; reference != 0 && steps < MAX_STEPS; ++steps) {
       const desc = BufferDesc.at(reference - 1);
-      if (desc.looksLike(file, block)) return Pool.hold(desc, reference - 1, file, block);
+      if (desc.looksLike(tag)) return Pool.hold(desc, reference - 1, tag);
       reference = Atomic.load(desc.nextAddress());
     }
     return ST_MISS;
   }
 
-  @inline private static hold(desc: BufferDesc, buffer: u32, file: u32, block: u32): i32 {
+  @inline private static hold(desc: BufferDesc, buffer: u32, tag: u64): i32 {
     const held = Hold.get(buffer);
     if (held != 0) return Pool.holdAgain(desc, buffer, held);
     Hold.set(buffer, 1);
     const seen = desc.getState();
-    if ((seen & (STATE_CLAIM | STATE_VALID)) == STATE_VALID && desc.isTagged(file, block)) {
+    if ((seen & (STATE_CLAIM | STATE_VALID)) == STATE_VALID && desc.isTagged(tag)) {
       desc.bumpUsage(seen);
       Hold.addPinned(1);
       Hold.counted(COUNTER_HITS);

@@ -51,6 +51,7 @@ export class Reap {
     Reap.takeOverPartitions();
     const repaired = Reap.repairFrames(dead);
     if (repaired == ST_OK) {
+      Cleanup.forget(dead);
       Reap.releaseNamedLocks(dead);
       Reap.clearColumn(dead);
     }
@@ -88,7 +89,6 @@ export class Reap {
         else if (!Reap.freeFrame(desc, buffer)) return ST_BUSY;
       }
       Reap.releaseContent(desc, dead);
-      Cleanup.forget(desc, dead + 1);
     }
     return ST_OK;
   }
@@ -126,8 +126,7 @@ export class Reap {
       if (word == 0) continue;
       Atomic.store16(at, 0);
       if ((word & HOLD_SHARE) != 0) ContentLock.wakeDrainer(buffer);
-      const desc = BufferDesc.at(buffer);
-      if ((desc.getState() & STATE_PIN_WAITER) != 0) Cleanup.wake(desc);
+      if ((BufferDesc.at(buffer).getState() & STATE_PIN_WAITER) != 0) Cleanup.wake(buffer);
     }
   }
 

@@ -36,11 +36,12 @@ export class BufferTable {
 
   /** The buffer of a page, or NO_BUFFER. The partition lock is held. */
   static find(hash: u32, file: u32, block: u32): i32 {
+    const tag = BufferDesc.tagOf(file, block);
     let reference = Atomic.load(BufferTable.head(hash));
     let steps: u32 = 0;
     while (reference != 0) {
       const desc = BufferDesc.at(reference - 1);
-      if (desc.looksLike(file, block)) return reference - 1;
+      if (desc.looksLike(tag)) return reference - 1;
       reference = Atomic.load(desc.nextAddress());
       if (CHECKING) invariant(Region.get().buffers >= ++steps, PANIC_CHAIN);
     }

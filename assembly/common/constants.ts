@@ -316,6 +316,7 @@ export const SLOT_MAY_BLOCK_OFFSET = 20;
 export const SLOT_KIND_OFFSET = 24;
 export const SLOT_LATCH_OFFSET = 28;
 export const SLOT_DIRTY_BEFORE_OFFSET = 32;
+export const SLOT_CLEANUP_OFFSET = 36;
 /** What a backend is, for the rows of statistics. */
 export const BACKEND_CLIENT = 0;
 export const BACKEND_WRITER = 1; // the background writer

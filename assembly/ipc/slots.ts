@@ -24,6 +24,7 @@ import {
   LIFE_STATE_MASK,
   SLOT_BYTES,
   SLOT_CHANGING_OFFSET,
+  SLOT_CLEANUP_OFFSET,
   SLOT_DIRTY_BEFORE_OFFSET,
   SLOT_GENERATION_OFFSET,
   SLOT_KIND_OFFSET,
@@ -57,6 +58,8 @@ export class Slot {
   private latch: u32;
   /** Whether the page being changed was dirty before. Private to the backend. */
   dirtyBefore: u32;
+  /** Buffer + 1 whose cleanup lock this backend waits for, or 0. Atomic. */
+  private cleanup: u32;
 
   @inline static at(index: u32): Slot {
     return changetype<Slot>(Region.get().slots + index * SLOT_BYTES);
@@ -126,6 +129,14 @@ export class Slot {
     Atomic.notifyAll(this.latchAddress());
   }
 
+  @inline getCleanup(): u32 {
+    return Atomic.load(this.address(offsetof<Slot>("cleanup")));
+  }
+
+  @inline setCleanup(bufferPlusOne: u32): void {
+    Atomic.store(this.address(offsetof<Slot>("cleanup")), bufferPlusOne);
+  }
+
   @inline getChanging(): u32 {
     return Atomic.load(this.address(offsetof<Slot>("changing")));
   }
@@ -156,5 +167,6 @@ if (offsetof<Slot>("mayBlock") != SLOT_MAY_BLOCK_OFFSET) ERROR("mayBlock moved")
 if (offsetof<Slot>("kind") != SLOT_KIND_OFFSET) ERROR("kind moved");
 if (offsetof<Slot>("latch") != SLOT_LATCH_OFFSET) ERROR("latch moved");
 if (offsetof<Slot>("dirtyBefore") != SLOT_DIRTY_BEFORE_OFFSET) ERROR("dirtyBefore moved");
+if (offsetof<Slot>("cleanup") != SLOT_CLEANUP_OFFSET) ERROR("cleanup moved");
 if (offsetof<Slot>() > <usize>SLOT_BYTES) ERROR("Slot outgrew its stride");
 if (LIFE_ACTIVE > LIFE_STATE_MASK) ERROR("a life state must fit its bits");

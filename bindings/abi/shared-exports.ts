@@ -62,7 +62,7 @@ export interface SharedExports {
   cleanupRefusal(buffer: number): number;
   settleCleanup(buffer: number): number;
   settleCleanupNow(buffer: number): number;
-  giveUpCleanup(buffer: number): void;
+  giveUpCleanup(): void;
   drainShares(buffer: number): number;
   unlock(buffer: number): number;
   beginChange(buffer: number): number;

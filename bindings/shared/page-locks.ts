@@ -61,7 +61,7 @@ export class PageLocks {
         yield SLEEP;
       }
     } finally {
-      exports.giveUpCleanup(buffer);
+      exports.giveUpCleanup();
     }
   }
 }

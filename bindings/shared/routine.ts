@@ -87,8 +87,9 @@ export function runSync<Result>(
   storage: StorageManager,
   routine: Routine<Result>,
 ): Result {
-  const deadline = attachment.deadline();
   let next = routine.next();
+  if (next.done === true) return next.value;
+  const deadline = attachment.deadline();
   while (next.done !== true) {
     try {
       performSync(attachment, storage, next.value, deadline);

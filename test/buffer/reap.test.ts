@@ -169,7 +169,7 @@ describe.each(builds)("%s build", (_, checked) => {
 
 /** Index of a descriptor's first word. */
 function descriptor(region: RawRegion, buffer: number): number {
-  return (new Uint32Array(region.memory.buffer)[64 / 4] ?? 0) / 4 + buffer * 16;
+  return (new Uint32Array(region.memory.buffer)[64 / 4] ?? 0) / 4 + buffer * 8;
 }
 
 /** Index of the word of the partition lock that guards a page. */

@@ -206,7 +206,7 @@ export class RawRegion {
       for (let steps = 0; reference !== 0; steps += 1) {
         if (steps > this.buffers) throw new Error(`chain ${head} does not end`);
         if (reference - 1 === wanted) times += 1;
-        reference = at(descriptors + (reference - 1) * 64 + 4);
+        reference = at(descriptors + (reference - 1) * 32 + 4);
       }
     }
     return times;
