@@ -106,7 +106,7 @@ export class BufferDesc {
 
   /** A page's identity in one word: what `looksLike` and `isTagged` compare. */
   @inline static tagOf(file: u32, block: u32): u64 {
-    return (<u64>block << 32) | file;
+    return ((<u64>block) << 32) | file;
   }
 
   /** Whether the tag is this one, read as a hint. */

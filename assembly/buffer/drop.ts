@@ -20,8 +20,9 @@ const PROBE_FRACTION: u32 = 32;
 
 export class Drop {
   /**
-   * Forgets the `blocks` pages of `file` from `firstBlock` on, and more behind them: ST_OK when none is left, ST_BUSY if some are
-   * in use for a moment (call again), ST_SELF if this backend itself has one pinned.
+   * Forgets the `blocks` pages of `file` from `firstBlock` on, and more behind them: ST_OK when
+   * none is left, ST_BUSY if some are in use for a moment (call again), ST_SELF if this backend
+   * itself has one pinned.
    */
   static pages(file: u32, firstBlock: u32, blocks: u32): i32 {
     const few = Region.get().buffers / PROBE_FRACTION;

@@ -11,9 +11,9 @@
 // bytes written. The share lock stays until the end, so `changed` tells what the copy is.
 //
 // Which old images a write needs: let c be the last committed checkpoint. Whatever stands in the
-// file is overwritten, so journal c must have it. While another checkpoint runs, a page changed after
-// its cut also needs its image in that one's journal; one changed before the cut must not have it
-// there, since it is itself what the checkpoint is to keep.
+// file is overwritten, so journal c must have it. While another checkpoint runs, a page changed
+// after its cut also needs its image in that one's journal; one changed before the cut must not
+// have it there, since it is itself what the checkpoint is to keep.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, FlushBuffer, StartBufferIO, TerminateBufferIO
 

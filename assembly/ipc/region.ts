@@ -1,7 +1,7 @@
 // The header of the region, at address 0 of the shared memory: sizes, status, and where each part
 // begins. Written once by the creator before anybody attaches; afterwards only the words from
-// `status` to `journalSynced` change. Addresses sit together in the second and third cache line, because every hit
-// needs three of them.
+// `status` to `journalSynced` change. Addresses sit together in the second and third cache line,
+// because every hit needs three of them.
 //
 //   0 magic · version · bytes · buffers          16 backends · index entries · status · requests
 //  32 interval · committed · journal records ×2  48 journal synced ×2 · journalled

@@ -291,7 +291,8 @@ export class Backend {
    * they change is not part of it; one checkpoint runs at a time. This backend must hold no content
    * lock. May wait for storage, long.
    *
-   * @throws {@link StorageError} 53100 if the disk is full: nothing is lost, and the next checkpoint
+   * @throws {@link StorageError} 53100 if the disk is full: nothing is lost, and the next
+   * checkpoint
    *   goes on from here. 58030 if a sync failed: the region ends with 57P02, and the next start
    *   finds the last checkpoint before
    * @see PostgreSQL: src/backend/access/transam/xlog.c, CreateCheckPoint

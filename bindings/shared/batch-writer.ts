@@ -3,7 +3,8 @@
  * writer have in common. A batch is what one sync of the journal serves.
  *
  * A backend that has pages in its write holds their share locks, so it waits for nothing then: the
- * first buffer of a batch is waited for, a later one that is not free at once begins the next batch.
+ * first buffer of a batch is waited for, a later one that is not free at once begins the next
+ * batch.
  *
  * PostgreSQL: src/backend/storage/buffer/bufmgr.c, SyncOneBuffer
  */

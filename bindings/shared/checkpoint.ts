@@ -4,16 +4,19 @@
  *
  *   cut      control lock and extension locks: relations and their lengths go into the header of
  *            a new journal, then the interval advances by one store
- *   write    frames dirty from before the cut, sorted, in batches, behind their images in journal c,
+ *   write    frames dirty from before the cut, sorted, in batches, behind their images in journal
+ * c,
  *            that of the last commit; spread over time if wanted
- *   sync     every file, then the new journal: it may hold pages that were changed again before they
+ *   sync     every file, then the new journal: it may hold pages that were changed again before
+ * they
  *            were written
  *   commit   the control document is replaced
- *   after    the region learns of it · journal c goes · files of relations dropped before the cut go
+ *   after    the region learns of it · journal c goes · files of relations dropped before the cut
+ * go
  *
  * A checkpoint that fails, or whose backend dies, between cut and commit leaves the interval ahead.
- * The next one cuts anew, two numbers further so that it has the words of the abandoned journal: c is
- * what a crash comes back to until then, and its journal has had every image all along.
+ * The next one cuts anew, two numbers further so that it has the words of the abandoned journal: c
+ * is what a crash comes back to until then, and its journal has had every image all along.
  *
  * PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync; postmaster/checkpointer.c,
  * CheckpointWriteDelay; access/transam/xlog.c, CreateCheckPoint
@@ -221,7 +224,6 @@ export class Checkpoints {
   }
 
   /** Files that neither the commit nor the present knows: their relations were dropped before. */
-  // biome-ignore lint/correctness/useYield: run as a routine under a lock, it waits for nothing
   *#removeDropped(committed: Control): Routine<void> {
     const now = readRelations(this.#storage);
     const documents = [committed.relations, now?.relations ?? {}];

@@ -1,7 +1,7 @@
 /**
- * The buffer pool in numbers: pages are pinned, locked and changed by the number of their buffer, and
- * nothing is made for it that would have to be collected. What may wait is there twice: a call that
- * waits in its thread, and a promise. The forms with objects are in buffers.ts.
+ * The buffer pool in numbers: pages are pinned, locked and changed by the number of their buffer,
+ * and nothing is made for it that would have to be collected. What may wait is there twice: a call
+ * that waits in its thread, and a promise. The forms with objects are in buffers.ts.
  *
  * The hit path is one call into wasm. Everything longer is a routine of page-io.ts.
  *
@@ -150,8 +150,8 @@ export class NumberPool {
 
   /**
    * The bytes of a buffer: 8,192, in shared memory. Made once a buffer; the same object is returned
-   * again. Meaningful while the buffer is pinned, stable while its content lock is held. A page of a
-   * temporary relation lies in the backend's own memory instead, and has no {@link offset}.
+   * again. Meaningful while the buffer is pinned, stable while its content lock is held. A page of
+   * a temporary relation lies in the backend's own memory instead, and has no {@link offset}.
    */
   bytes(buffer: BufferId): Uint8Array {
     return this.#views[buffer] ?? this.#makeView(buffer);

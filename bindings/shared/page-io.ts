@@ -5,7 +5,8 @@
  *
  *   pin     locate → hit | read | wait for who reads | write a victim back, claim it, install, read
  *   write   one dirty page takes others with it: companions ahead of the clock hand. Their old
- *           images go into the journal, one sync for all, then the pages into their files, neighbours
+ *           images go into the journal, one sync for all, then the pages into their files,
+ * neighbours
  *           in one call
  *
  * While storage works, only state words of frames name this backend (IO), and its own hold words.

@@ -1,8 +1,8 @@
 /**
  * Content locks that may have to be waited for, as routines: share, exclusive, cleanup.
  *
- * A backend has one content lock a buffer. What another task of the same backend holds is waited for
- * by promise forms and refused in synchronous ones, as everywhere (routine.ts).
+ * A backend has one content lock a buffer. What another task of the same backend holds is waited
+ * for by promise forms and refused in synchronous ones, as everywhere (routine.ts).
  *
  * PostgreSQL: src/backend/storage/buffer/bufmgr.c, LockBuffer, LockBufferForCleanup
  */

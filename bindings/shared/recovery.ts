@@ -1,8 +1,9 @@
 /**
- * What a start does before anybody reads a page: it makes the data directory what it was at its last
- * committed checkpoint, whether it was left in order or not.
+ * What a start does before anybody reads a page: it makes the data directory what it was at its
+ * last committed checkpoint, whether it was left in order or not.
  *
- *   control document → c · relations are cut back to their length at c · images of journal c go back
+ *   control document → c · relations are cut back to their length at c · images of journal c go
+ * back
  *   in place, the first of each block · relations that c does not know go · files made durable
  *   · other journals go · the relations document is made anew
  *

@@ -2,8 +2,8 @@
  * Relations by name: made, opened, renamed and dropped through the relations document (control.ts).
  * Names are kept there and nowhere else; storage and pool know a relation by its number.
  *
- * Each change reads the document, changes it and replaces it, all under the control lock. It is seen
- * by all at once, and durable with the next checkpoint, together with the pages. Files that no
+ * Each change reads the document, changes it and replaces it, all under the control lock. It is
+ * seen by all at once, and durable with the next checkpoint, together with the pages. Files that no
  * relation names are removed after a checkpoint, or at the next start.
  */
 

@@ -3,7 +3,8 @@
  * everybody else uses. The ring is its scan's own; what is in it stays in the pool for all to find.
  *
  *   slots   ┌───┬───┬───┬─ ─┬───┐   a slot's frame is used again if nobody holds it and nobody else
- *           │ 7 │12 │ - │   │ 3 │   has used it since (usage 1 is the ring's own); else the slot gets
+ *           │ 7 │12 │ - │   │ 3 │   has used it since (usage 1 is the ring's own); else the slot
+ * gets
  *           └───┴─▲─┴───┴─ ─┴───┘   the frame that the sweep finds
  *               current
  *

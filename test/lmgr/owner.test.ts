@@ -3,6 +3,7 @@
 
 import { describe, expect, it } from "vitest";
 import {
+  CACHE_LINE_BYTES,
   LOCK_CONTROL,
   LOCK_WAITERS,
   ST_ALREADY_LOCKED,
@@ -12,10 +13,10 @@ import {
 } from "../../assembly/common/constants.ts";
 import { builds, RawRegion } from "../support/region.ts";
 
-/** The word of the first named lock. */
+/** The word of the control lock. */
 function word(region: RawRegion): number {
   const words = new Uint32Array(region.memory.buffer);
-  return words[(words[104 / 4] ?? 0) / 4] ?? 0;
+  return words[((words[104 / 4] ?? 0) + LOCK_CONTROL * CACHE_LINE_BYTES) / 4] ?? 0;
 }
 
 describe.each(builds)("%s build", (_, checked) => {

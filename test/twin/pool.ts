@@ -56,7 +56,8 @@ export interface TwinUsage {
 /** How a page comes into its buffer. `zero` reads nothing; `fail` is a read that goes wrong. */
 export type TwinFill = "read" | "zero" | "fail";
 
-/** Pages written together, at most; fewer in a small pool; and how far ahead they are looked for. */
+/** Pages written together, at most; fewer in a small pool; and how far ahead they are looked for.
+ * */
 const BATCH_PAGES = 64;
 const BATCH_FRACTION = 8;
 const LOOK_AHEAD = 4;
