@@ -27,9 +27,11 @@ import { PallocError } from "../abi/errors.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import type { BatchWriter } from "./batch-writer.ts";
+import { readControl } from "./control.ts";
 import type { IoCounts } from "./io-counts.ts";
 import type { Journal } from "./journal.ts";
 import type { PageIo } from "./page-io.ts";
+import { removeFiles } from "./recovery.ts";
 import type { Relation, RelationMap } from "./relation.ts";
 import { PAUSE, type Routine } from "./routine.ts";
 
@@ -119,8 +121,15 @@ export class RelationPages {
       const relation = yield* relations.forget(name);
       const blocks = relation.blocksSync();
       yield* this.#untilUnused(name, () => this.#exports.dropPages(id, 0, blocks));
+      if (!this.#isCommitted(relation.number)) removeFiles(this.#parts.storage, relation.number);
     };
     yield* attachment.withNamedLock(LOCK_CHECKPOINT, remove.bind(this));
+  }
+
+  /** Whether the last checkpoint, which a crash comes back to, knows a relation. */
+  #isCommitted(number: number): boolean {
+    const committed = readControl(this.#parts.storage);
+    return Object.values(committed?.relations ?? {}).some((entry) => entry.number === number);
   }
 
   *#untilUnused(name: string, call: () => number): Routine<void> {

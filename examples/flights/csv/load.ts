@@ -4,7 +4,7 @@
  * was loaded if its path, size and time of modification are the same.
  */
 
-import type { Backend } from "../../../bindings/index.ts";
+import type { Backend, Relation } from "../../../bindings/index.ts";
 import { PallocError } from "../../../bindings/index.ts";
 import { NO_ROOM, reserveRow } from "../heap.ts";
 import { buildTable, nothingLoaded } from "../load.ts";
@@ -55,7 +55,12 @@ export async function ensureCsvLoaded(
 
     const table = await describe(file, source, onProgress);
     const relation = `${prefix}${newest + 1}`;
-    const outcome = await buildTable(backend, relation, onProgress, async (unfinished) => {
+    const dropOlder = (): void => {
+      for (const older of generations(backend.relationNamesSync(), prefix)) {
+        if (older <= newest) backend.dropRelationSync(`${prefix}${older}`);
+      }
+    };
+    const fill = async (unfinished: Relation): Promise<number> => {
       const writer = new PageWriter(backend.buffers, unfinished);
       try {
         await copyRows(backend, writer, file, table, onProgress);
@@ -64,10 +69,11 @@ export async function ensureCsvLoaded(
         throw error;
       }
       return table.rows;
-    });
-    for (const older of generations(backend.relationNamesSync(), prefix)) {
-      if (older <= newest) backend.dropRelationSync(`${prefix}${older}`);
-    }
+    };
+    const outcome = await buildTable(backend, relation, onProgress, fill);
+    // Known to the checkpoint that the load ended with: another one lets their files go.
+    dropOlder();
+    if (newest > 0) backend.checkpointSync();
     return { outcome, table: tableOf(backend, relation, source) };
   } finally {
     await file.close();
