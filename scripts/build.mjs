@@ -1,4 +1,4 @@
-// Builds palloc: two WebAssembly modules in six variants, then all TypeScript, into dist/.
+// Builds palloc: two WebAssembly modules in seven variants, then all TypeScript, into dist/.
 //
 //   node scripts/build.mjs [--quiet] [--force]
 //
@@ -23,6 +23,7 @@ const modules = [
   { target: "shared-release", entry: "assembly/shared.ts", embed: true },
   { target: "shared-checked", entry: "assembly/shared.ts", embed: true },
   { target: "shared-simulation", entry: "assembly/shared.ts", embed: false },
+  { target: "shared-simulation-races", entry: "assembly/shared.ts", embed: false },
 ];
 
 function say(line) {

@@ -2,7 +2,7 @@
 // by the owner of the region, once it has proof that the thread has stopped: nothing of the dead
 // one can touch memory any more.
 //
-//   undo the page change it was in · take over the partition locks of the dead
+//   undo the page change it was in · take over its partition locks
 //   · put right every frame it had CLAIM or IO on · clear its content locks and named locks
 //   · clear its column of hold words · give back the partition locks · wake every sleeper
 //   · free the slot
@@ -19,8 +19,6 @@ import {
   BUFFER_PARTITIONS,
   CACHE_LINE_BYTES,
   HOLD_SHARE,
-  LIFE_DEAD,
-  LIFE_STATE_MASK,
   NAMED_LOCKS,
   OWNER_MASK,
   ST_BUSY,
@@ -48,7 +46,7 @@ export class Reap {
   /** Frees a slot, EXITING or DEAD, and all it held; ST_BUSY if it must be called again. */
   static backend(dead: u32): i32 {
     Change.restore(dead);
-    Reap.takeOverPartitions();
+    Reap.takeOverPartitions(dead);
     const repaired = Reap.repairFrames(dead);
     if (repaired == ST_OK) {
       Cleanup.forget(dead);
@@ -64,12 +62,13 @@ export class Reap {
     return ST_OK;
   }
 
-  /** Partition locks of dead backends, this one's and any other's: they become the reaper's. */
-  private static takeOverPartitions(): void {
+  /**
+   * The dead one's partition locks become the reaper's. Not those of another dead one: they would
+   * be given back here before the frame is put right that it was linking or unlinking under them.
+   */
+  private static takeOverPartitions(dead: u32): void {
     for (let index: u32 = 0; index < <u32>BUFFER_PARTITIONS; ++index) {
-      const lock = Reap.partition(index);
-      const owner = lock.getOwner();
-      if (owner != 0 && Reap.isDead(owner - 1)) lock.handOver(owner, Self.owner());
+      Reap.partition(index).handOver(dead + 1, Self.owner());
     }
   }
 
@@ -137,10 +136,6 @@ export class Reap {
       const word = slot.getSleepingOn();
       if (index != me && slot.isInUse() && word != 0) Atomic.notifyAll(word);
     }
-  }
-
-  @inline private static isDead(backend: u32): bool {
-    return (Slot.at(backend).getLife() & LIFE_STATE_MASK) == LIFE_DEAD;
   }
 
   @inline private static partition(index: u32): OwnerLock {

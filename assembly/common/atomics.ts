@@ -15,6 +15,8 @@ export const STEP_CHANGE: i32 = 3;
 export const STEP_PLAIN_STORE: i32 = 4;
 /** Bytes of a page are about to be copied, one half each. */
 export const STEP_COPY: i32 = 5;
+/** No step: where the bytes come from that the last STEP_COPY was about. */
+export const STEP_COPY_FROM: i32 = 6;
 
 export class Atomic {
   @inline static load(at: usize): u32 {
@@ -92,8 +94,10 @@ export class Atomic {
   @inline static copyPage(to: usize, from: usize, bytes: usize): void {
     if (SIMULATION) {
       step(STEP_COPY, to);
+      step(STEP_COPY_FROM, from);
       memory.copy(to, from, bytes / 2);
-      step(STEP_COPY, to);
+      step(STEP_COPY, to + bytes / 2);
+      step(STEP_COPY_FROM, from + bytes / 2);
       memory.copy(to + bytes / 2, from + bytes / 2, bytes / 2);
     } else {
       memory.copy(to, from, bytes);

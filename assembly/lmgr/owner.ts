@@ -35,8 +35,8 @@ import { Slot } from "../ipc/slots";
 
 /** Tries before a thread sleeps: a partition lock is held for some tens of nanoseconds. */
 const SPINS: u32 = 200;
-/** Tries before a thread that may not sleep gives up. */
-const BOUNDED_TRIES: u32 = 20_000;
+/** Tries before a thread that may not sleep gives up; few where every try is a step to explore. */
+const BOUNDED_TRIES: u32 = SIMULATION ? 2 : 20_000;
 const LOOK_AGAIN_MS: i32 = 1000;
 
 @unmanaged

@@ -135,7 +135,7 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(region.frame(region.pin(2, FILE, 3))[7]).toBe(42);
   });
 
-  it("two deaths at once: the second's lock does not keep the first from being reaped", () => {
+  it("two deaths at once: the first waits until the second has given its lock back", () => {
     const region = full(checked);
     const word = partitionOf(region, FILE, 3);
     const victim = region.victim(1);
@@ -148,12 +148,25 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(owner.reap(1)).toBe(ST_BUSY);
     expect(owner.slotLife(1) & LIFE_STATE_MASK).toBe(LIFE_DEAD);
     owner.markDead(2);
-    expect(owner.reap(1)).toBe(ST_OK);
+    expect(owner.reap(1)).toBe(ST_BUSY);
     expect(owner.reap(2)).toBe(ST_OK);
+    expect(owner.reap(1)).toBe(ST_OK);
     expect(words[word]).toBe(0);
     region.attach(1);
     region.attach(2);
     expectUsable(region);
+  });
+
+  it("who leaves does not give back the partition lock of a dead one that linked a frame", () => {
+    const region = full(checked);
+    const word = partitionOf(region, FILE, 3);
+    const words = new Uint32Array(region.memory.buffer);
+    words[word] = 1 + 1;
+    region.backend(0).markDead(1);
+    expect(region.backend(2).leave()).toBe(ST_OK);
+    expect(words[word]).toBe(1 + 1);
+    expect(region.backend(0).reap(1)).toBe(ST_OK);
+    expect(words[word]).toBe(0);
   });
 
   it("who waits for a dead backend's lock finds it free", () => {

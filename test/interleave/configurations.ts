@@ -1,0 +1,214 @@
+// Small pools and what is done in them at the same time: every pair of operations, single ones on
+// pages that others evict, and the few in which three matter.
+//
+// Each pool begins with known pages in it, some of them dirty, all without a use left, so that the
+// next who needs a frame finds one at once.
+
+import { BUFFER_MASK, ST_OK, USAGE_MASK } from "../../assembly/common/constants.ts";
+import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
+import { Engine, type Setting, type Watch } from "./engine.ts";
+import { brokenInvariant, leftOver } from "./invariants.ts";
+import {
+  type Act,
+  attaching,
+  changing,
+  checkpointing,
+  dropping,
+  failing,
+  inTurn,
+  leaving,
+  naming,
+  owner,
+  pinning,
+  reading,
+  readingTwice,
+} from "./operations.ts";
+import { parseSchedule } from "./schedule.ts";
+import type { Script } from "./steps.ts";
+import { FIELD_STATE, FILE, OTHER_FILE, simulationModule, type World } from "./world.ts";
+
+/** A page that is in the pool when a schedule begins. */
+interface Page {
+  readonly block: number;
+  readonly file?: number;
+  readonly dirty?: boolean;
+}
+
+export interface Configuration {
+  readonly name: string;
+  readonly buffers: number;
+  readonly pages: readonly Page[];
+  readonly backends: readonly Script[];
+}
+
+const clean = (block: number): Page => ({ block });
+const dirty = (block: number): Page => ({ block, dirty: true });
+const otherDirty: Page = { block: 0, file: OTHER_FILE, dirty: true };
+
+/** Two buffers hold blocks 0 and 1; block 2 has to be read, and evicts one of them. */
+const hit = 0;
+const miss = 2;
+
+/** Single operations, by the names under which they are paired. */
+const operations: Readonly<Record<string, Script>> = {
+  hit: inTurn(reading(hit)),
+  miss: inTurn(reading(miss)),
+  "other miss": inTurn(reading(3)),
+  twice: inTurn(readingTwice(hit)),
+  change: inTurn(changing(hit)),
+  "change miss": inTurn(changing(miss)),
+  fail: inTurn(failing(miss)),
+  checkpoint: inTurn(checkpointing()),
+  use: inTurn(reading(0, OTHER_FILE)),
+  drop: inTurn(dropping()),
+  leave: inTurn(leaving(hit)),
+  named: inTurn(naming(0)),
+  reattach: inTurn(leaving(), attaching(), pinning(hit)),
+};
+
+function pagesFor(names: readonly string[]): readonly Page[] {
+  if (names.includes("use")) return [{ block: 0, file: OTHER_FILE }, clean(hit)];
+  return names.includes("drop") ? [otherDirty, clean(hit)] : [dirty(hit), clean(1)];
+}
+
+/** What two backends do at the same time, each one operation. */
+export function pair(one: string, two: string): Configuration {
+  const scripts = [one, two].map((name) => operations[name]);
+  return {
+    name: `${one} + ${two}`,
+    buffers: 2,
+    pages: pagesFor([one, two]),
+    backends: scripts.filter((script) => script !== undefined),
+  };
+}
+
+const names = Object.keys(operations);
+
+/** Two drops, and two that leave for good with one slot to come back to, are nobody's programs. */
+export const pairs: readonly Configuration[] = names.flatMap((one, index) =>
+  names
+    .slice(index)
+    .filter((two) => one !== "drop" || two !== "drop")
+    .map((two) => pair(one, two)),
+);
+
+/** The pairs in which frames change hands. */
+export const importantPairs: readonly Configuration[] = [
+  pair("hit", "miss"),
+  pair("miss", "miss"),
+  pair("miss", "other miss"),
+  pair("change", "miss"),
+  pair("change", "change"),
+  pair("change", "checkpoint"),
+  pair("miss", "checkpoint"),
+  pair("hit", "change"),
+  pair("miss", "drop"),
+  pair("use", "drop"),
+  pair("miss", "fail"),
+];
+
+/** One buffer, fought over: short enough for three preemptions. */
+export const narrow: readonly Configuration[] = [
+  narrowPair("pin + pin", pinning(hit), pinning(miss)),
+  narrowPair("read + pin", reading(hit), pinning(miss)),
+  narrowPair("change + pin", changing(hit), pinning(miss)),
+  narrowPair("read + read", reading(miss), reading(miss)),
+];
+
+function narrowPair(name: string, ...acts: readonly Act[]): Configuration {
+  const backends = acts.map((act) => inTurn(act));
+  return { name: `one buffer: ${name}`, buffers: 1, pages: [clean(hit)], backends };
+}
+
+/** Two operations each, and three backends. */
+export const larger: readonly Configuration[] = [
+  {
+    name: "change, read + read, read",
+    buffers: 2,
+    pages: [dirty(hit), clean(1)],
+    backends: [inTurn(changing(hit), reading(miss)), inTurn(reading(miss), reading(hit))],
+  },
+  {
+    name: "change, change + change, read",
+    buffers: 2,
+    pages: [dirty(hit), clean(1)],
+    backends: [inTurn(changing(hit), changing(miss)), inTurn(changing(miss), reading(3))],
+  },
+  {
+    name: "miss + change + other miss",
+    buffers: 3,
+    pages: [dirty(hit), clean(1)],
+    backends: [inTurn(reading(miss)), inTurn(changing(hit)), inTurn(reading(3))],
+  },
+  {
+    name: "miss + leave + miss",
+    buffers: 3,
+    pages: [dirty(hit), clean(1)],
+    backends: [inTurn(reading(miss)), inTurn(leaving()), inTurn(reading(miss))],
+  },
+  {
+    name: "fail + miss + other miss",
+    buffers: 3,
+    pages: [clean(hit)],
+    backends: [inTurn(failing(miss)), inTurn(reading(miss)), inTurn(reading(3))],
+  },
+];
+
+// ── Engines ──────────────────────────────────────────────────────────────────────────────────────
+
+const simulation: WasmModule = simulationModule();
+
+/** An engine for a configuration, over the simulation build or another of the kind. */
+export function engineFor(
+  configuration: Configuration,
+  module: WasmModule = simulation,
+  watch?: Watch,
+): Engine {
+  const setting: Setting = {
+    module,
+    buffers: configuration.buffers,
+    scripts: [owner, ...configuration.backends],
+    prepare: (world) => prepare(world, configuration.pages),
+    check: brokenInvariant,
+    close: leftOver,
+    ...(watch === undefined ? {} : { watch }),
+  };
+  return new Engine(setting);
+}
+
+/** Runs a schedule of a configuration from its text; for a failure that somebody looks into. */
+export function replay(configuration: Configuration, text: string, tell = false): void {
+  const engine = engineFor(configuration);
+  if (tell) {
+    engine.trace = (fiber, kind, at) =>
+      process.stdout.write(`${"oabc"[fiber]} ${kind} ${at.toString(16)}\n`);
+  }
+  engine.run(parseSchedule(text));
+}
+
+function prepare(world: World, pages: readonly Page[]): void {
+  const x = world.instance(1);
+  for (const { block, file = FILE, dirty: isDirty = false } of pages) {
+    const buffer = x.install(x.victim(0), file, block, 0) & BUFFER_MASK;
+    for (let half = 0; half < 2; half += 1) world.readHalf(buffer, file, block, half);
+    x.finishRead(buffer, 1);
+    if (isDirty) change(world, buffer, file, block);
+    if (x.unpin(buffer) !== ST_OK) throw new Error("a page could not be prepared");
+    const word = world.descriptor(buffer, FIELD_STATE);
+    world.u32[word] = (world.u32[word] ?? 0) & ~USAGE_MASK;
+  }
+}
+
+/** One change that storage does not have. */
+function change(world: World, buffer: number, file: number, block: number): void {
+  const x = world.instance(1);
+  const statuses = [x.lockExclusive(buffer), x.beginChange(buffer)];
+  for (let half = 0; half < 2; half += 1) {
+    const at = world.frame(buffer, half) + 1;
+    world.u32[at] = (world.u32[at] ?? 0) + 1;
+  }
+  statuses.push(x.endChange(buffer), x.unlock(buffer));
+  if (statuses.some((status) => status !== ST_OK)) throw new Error("a page could not be changed");
+  const page = (file === FILE ? 0 : world.baseline.length / 2) + block;
+  world.baseline[page] = (world.baseline[page] ?? 0) + 1;
+}

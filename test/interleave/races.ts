@@ -1,0 +1,221 @@
+// Finds plain words that two backends touch with nothing that orders them.
+//
+// The race build reports every load and store of wasm by Binaryen's instrument-memory pass; atomic
+// ones are known by the step announced just before. Each backend has a vector clock. An atomic load
+// takes over the clock that the last atomic store to the word left there, an atomic change both
+// takes over and leaves one; whether a compare-and-swap succeeded is not asked, so that a race that
+// only a failed one would leave open is not seen. Two accesses to one word, one of them plain, one
+// of them a write, with neither ordered before the other, are a race, even in a schedule in which
+// nothing went wrong. The proof that a thread has ended orders what it did before its repair.
+//
+// Words that are racy on purpose stand in RACY, with the reason; nothing else is excused.
+
+import { BLOCK_BYTES, COLUMN_HEADER_BYTES } from "../../assembly/common/constants.ts";
+import type { HostFunctions } from "../../bindings/abi/load.ts";
+import {
+  type Engine,
+  STEP_CHANGE,
+  STEP_COPY,
+  STEP_COPY_FROM,
+  STEP_LOAD,
+  STEP_STORE,
+  type Watch,
+} from "./engine.ts";
+import { FIELD_BLOCK, FIELD_FILE, WORD_SHIFT, type World } from "./world.ts";
+
+/** Words that are touched without order on purpose. */
+interface Racy {
+  readonly name: string;
+  readonly why: string;
+  readonly covers: (world: World, address: number) => boolean;
+}
+
+export const RACY: readonly Racy[] = [
+  {
+    name: "tags of descriptors",
+    why: "read plainly as a hint (desc.ts, looksLike); what is believed is read again atomically",
+    covers: (world, address) => {
+      const offset = address - world.at.descriptors;
+      const field = (offset & 63) >>> WORD_SHIFT;
+      const inside = offset >= 0 && offset < world.buffers * 64;
+      return inside && (field === FIELD_FILE || field === FIELD_BLOCK);
+    },
+  },
+  {
+    name: "hold words",
+    why: "one pin more or less is a plain store (hold.ts); others only ask whether the word is 0",
+    covers: (world, address) => {
+      const offset = address - world.at.holds;
+      const inside = offset >= 0 && offset < world.slots * world.at.columnBytes;
+      return inside && offset % world.at.columnBytes >= COLUMN_HEADER_BYTES;
+    },
+  },
+];
+
+const UNIT_SHIFT = 1;
+const UNIT_BYTES = 2;
+/** What is looked at of a half page: identity and version. */
+const MARK_BYTES = 8;
+const HALF_BYTES = BLOCK_BYTES / 2;
+
+/** Kinds of access, each with its own record. */
+const PLAIN_READ = 0;
+const PLAIN_WRITE = 1;
+const ATOMIC_READ = 2;
+const ATOMIC_WRITE = 3;
+const KINDS = 4;
+/** Kinds that an access must be ordered after. */
+const CONFLICTS: readonly (readonly number[])[] = [
+  [PLAIN_WRITE, ATOMIC_WRITE],
+  [PLAIN_READ, PLAIN_WRITE, ATOMIC_READ, ATOMIC_WRITE],
+  [PLAIN_WRITE],
+  [PLAIN_READ, PLAIN_WRITE],
+];
+
+export class RaceCheck implements Watch {
+  /** Names of RACY that have excused something. */
+  readonly used: Set<string> = new Set();
+  /** Plain accesses looked at. */
+  accesses = 0;
+  #engine: Engine | undefined;
+  #fibers = 0;
+  /** Clock of fiber f: from f × fibers. */
+  #clocks = new Uint32Array(0);
+  /** Clock that the last atomic store left in a word. */
+  #left = new Uint32Array(0);
+  /** When a fiber last touched a unit, by kind. */
+  #last = new Uint32Array(0);
+  readonly #touchedUnits: number[] = [];
+  readonly #touchedWords: number[] = [];
+  /** Address of the atomic access that a fiber is about to make. */
+  readonly #announced: number[] = [];
+
+  imports(slot: number): HostFunctions {
+    const same = (_id = 0, value = 0): number => value;
+    const told =
+      (kind: number) =>
+      (_id = 0, bytes = 0, offset = 0, pointer = 0): number => {
+        if (this.#engine?.isLive === true) this.#told(slot, kind, pointer + offset, bytes);
+        return pointer;
+      };
+    const values = ["i32", "i64", "f32", "f64"].flatMap((type) => [
+      [`load_val_${type}`, same],
+      [`store_val_${type}`, same],
+    ]);
+    return {
+      ...Object.fromEntries(values),
+      memory_grow_pre: same,
+      memory_grow_post: same,
+      load_ptr: told(PLAIN_READ),
+      store_ptr: told(PLAIN_WRITE),
+    };
+  }
+
+  begin(engine: Engine): void {
+    if (this.#engine !== engine) this.#size(engine);
+    const stride = this.#fibers * KINDS;
+    for (const unit of this.#touchedUnits) this.#last.fill(0, unit * stride, (unit + 1) * stride);
+    for (const word of this.#touchedWords) {
+      this.#left.fill(0, word * this.#fibers, (word + 1) * this.#fibers);
+    }
+    this.#touchedUnits.length = 0;
+    this.#touchedWords.length = 0;
+    this.#announced.length = 0;
+    this.#clocks.fill(0);
+    for (let fiber = 0; fiber < this.#fibers; fiber += 1) this.#tick(fiber);
+  }
+
+  atomic(fiber: number, kind: number, at: number): void {
+    if (kind === STEP_COPY) this.#access(fiber, PLAIN_WRITE, at, MARK_BYTES);
+    else if (kind === STEP_COPY_FROM) this.#access(fiber, PLAIN_READ, at, MARK_BYTES);
+    if (kind !== STEP_LOAD && kind !== STEP_STORE && kind !== STEP_CHANGE) return;
+    if (kind !== STEP_CHANGE) this.#announced[fiber] = at;
+    const word = at >>> WORD_SHIFT;
+    if (kind !== STEP_STORE) this.#join(this.#clocks, fiber, this.#left, word);
+    this.#access(fiber, kind === STEP_LOAD ? ATOMIC_READ : ATOMIC_WRITE, at, UNIT_BYTES);
+    if (kind === STEP_LOAD) return;
+    this.#touchedWords.push(word);
+    if (kind === STEP_STORE) this.#left.fill(0, word * this.#fibers, (word + 1) * this.#fibers);
+    this.#join(this.#left, word, this.#clocks, fiber);
+    this.#tick(fiber);
+  }
+
+  bytes(fiber: number, at: number, write: boolean): void {
+    this.#access(fiber, write ? PLAIN_WRITE : PLAIN_READ, at, MARK_BYTES);
+  }
+
+  died(fiber: number): void {
+    this.#join(this.#clocks, 0, this.#clocks, fiber);
+  }
+
+  /** A load or store of wasm; the one that was announced is atomic and known already. */
+  #told(fiber: number, kind: number, at: number, bytes: number): void {
+    if (this.#announced[fiber] === at) {
+      this.#announced[fiber] = -1;
+      return;
+    }
+    this.#access(fiber, kind, at, bytes);
+  }
+
+  #access(fiber: number, kind: number, at: number, bytes: number): void {
+    this.accesses += 1;
+    for (let address = at; address < at + bytes; address += UNIT_BYTES) {
+      const base = (address >>> UNIT_SHIFT) * this.#fibers * KINDS;
+      for (let other = 0; other < this.#fibers; other += 1) {
+        if (other === fiber) continue;
+        const known = this.#clocks[fiber * this.#fibers + other] ?? 0;
+        for (const against of CONFLICTS[kind] ?? []) {
+          if ((this.#last[base + other * KINDS + against] ?? 0) > known) {
+            this.#excuse(address, fiber, other);
+          }
+        }
+      }
+      this.#last[base + fiber * KINDS + kind] = this.#clocks[fiber * this.#fibers + fiber] ?? 0;
+      this.#touchedUnits.push(address >>> UNIT_SHIFT);
+    }
+  }
+
+  #excuse(address: number, fiber: number, other: number): void {
+    const world = (this.#engine as Engine).world;
+    const racy = RACY.find(({ covers }) => covers(world, address));
+    if (racy === undefined) {
+      throw new Error(`backends ${fiber} and ${other} race for ${placeOf(world, address)}`);
+    }
+    this.used.add(racy.name);
+  }
+
+  #join(into: Uint32Array, to: number, from: Uint32Array, of: number): void {
+    for (let index = 0; index < this.#fibers; index += 1) {
+      const time = from[of * this.#fibers + index] ?? 0;
+      const at = to * this.#fibers + index;
+      if ((into[at] ?? 0) < time) into[at] = time;
+    }
+  }
+
+  #tick(fiber: number): void {
+    const at = fiber * this.#fibers + fiber;
+    this.#clocks[at] = (this.#clocks[at] ?? 0) + 1;
+  }
+
+  #size(engine: Engine): void {
+    const words = engine.world.u32.length;
+    this.#engine = engine;
+    this.#fibers = engine.world.slots;
+    this.#touchedUnits.length = 0;
+    this.#touchedWords.length = 0;
+    this.#clocks = new Uint32Array(this.#fibers * this.#fibers);
+    this.#left = new Uint32Array(words * this.#fibers);
+    this.#last = new Uint32Array(words * 2 * this.#fibers * KINDS);
+  }
+}
+
+/** An address in words. */
+export function placeOf({ at }: World, address: number): string {
+  const parts = Object.entries(at)
+    .filter(([name, start]) => !/headMask|columnBytes/.test(name) && start <= address)
+    .sort(([, a], [, b]) => b - a);
+  const [name = "the header", start = 0] = parts[0] ?? [];
+  const offset = address - start;
+  const half = name === "blocks" ? `, half ${Math.floor(offset / HALF_BYTES)}` : "";
+  return `${name} + ${offset}${half}`;
+}

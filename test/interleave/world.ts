@@ -1,0 +1,281 @@
+// The region, the storage and the instances that schedules run over. Made once a configuration, put
+// back to the same bytes before each schedule by copying the few kilobytes that can change: words
+// in front of the pages, and of each page the first words of its two halves. Nothing else of a page
+// is ever written, so that a copy of half a page in wasm moves what counts and nothing more.
+//
+//   half of a page    0 identity (block + 1, file)   4 version   …
+
+import { readFileSync } from "node:fs";
+import {
+  BLOCK_BYTES,
+  CACHE_LINE_BYTES,
+  COLUMN_HEADER_BYTES,
+  LIFE_ACTIVE,
+  LIFE_CLAIMED,
+  LIFE_FREE,
+  NAMED_LOCKS,
+  SLOT_BYTES,
+} from "../../assembly/common/constants.ts";
+import type { HostFunctions } from "../../bindings/abi/load.ts";
+import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
+import { type WasmMemory, type WasmModule, wasm } from "../../bindings/abi/wasm-types.ts";
+
+/** What the Asyncify pass adds. */
+export interface Asyncify {
+  asyncify_get_state(): number;
+  asyncify_start_unwind(data: number): void;
+  asyncify_stop_unwind(): void;
+  asyncify_start_rewind(data: number): void;
+  asyncify_stop_rewind(): void;
+}
+
+export type Exports = SharedExports & Asyncify;
+
+/** The relations of every configuration; `file` words as the pool takes them. */
+export const FILE: number = 16384 << 2;
+export const OTHER_FILE: number = 16385 << 2;
+
+export const WORD_SHIFT = 2;
+const WORD_BYTES = 4;
+const HALVES = 2;
+const HALF_BYTES = BLOCK_BYTES / HALVES;
+/** Identity and version. */
+const MARK_WORDS = 2;
+const STACK_BYTES = 8192;
+/** Most blocks a relation of a configuration has. */
+const MAX_BLOCKS = 8;
+const DESC_WORDS = 16;
+/** Fields of a descriptor, in words. */
+export const FIELD_STATE = 0;
+export const FIELD_NEXT = 1;
+export const FIELD_FILE = 2;
+export const FIELD_BLOCK = 3;
+export const FIELD_CONTENT = 4;
+
+/** The compiled simulation build, or another one of the kind. */
+export function simulationModule(name = "shared-simulation"): WasmModule {
+  const file = new URL(`../../dist/wasm/${name}.wasm`, import.meta.url);
+  return new wasm.Module(readFileSync(file));
+}
+
+/** Addresses of the parts of the region, from its header. */
+export interface Layout {
+  readonly descriptors: number;
+  readonly heads: number;
+  readonly headMask: number;
+  readonly holds: number;
+  readonly columnBytes: number;
+  readonly partitions: number;
+  readonly slots: number;
+  readonly slotPages: number;
+  readonly blocks: number;
+  readonly strategy: number;
+  readonly locks: number;
+  readonly departed: number;
+}
+
+/** What an identity word must be. */
+export function identityOf(file: number, block: number): number {
+  return file + block + 1;
+}
+
+/** Memory, storage and one instance a slot. */
+export class World {
+  readonly memory: WasmMemory;
+  readonly u32: Uint32Array;
+  readonly u16: Uint16Array;
+  readonly at: Layout;
+  readonly buffers: number;
+  /** Slots, the owner's 0 included. */
+  readonly slots: number;
+  readonly exports: readonly Exports[];
+  /** Storage: identity and version of both halves of each block of both relations. */
+  readonly storage: Uint32Array = new Uint32Array(2 * MAX_BLOCKS * HALVES * MARK_WORDS);
+  /** Changes of each page before a schedule begins. */
+  readonly baseline: Uint32Array = new Uint32Array(2 * MAX_BLOCKS);
+  #ranges: readonly (readonly [start: number, words: Uint32Array])[] = [];
+  #storage: Uint32Array = new Uint32Array(0);
+
+  constructor(
+    module: WasmModule,
+    buffers: number,
+    slots: number,
+    host: (slot: number) => HostFunctions,
+    env: (slot: number) => HostFunctions = () => ({}),
+  ) {
+    this.buffers = buffers;
+    this.slots = slots;
+    const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
+    const stacks = slots * STACK_BYTES;
+    const sizing = makeInstance(module, probe, host(0), env(0));
+    const pages = sizing.regionPages(buffers, slots, stacks);
+    this.memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
+    this.u32 = new Uint32Array(this.memory.buffer);
+    this.u16 = new Uint16Array(this.memory.buffer);
+    this.exports = Array.from({ length: slots }, (_, slot) =>
+      makeInstance(module, this.memory, host(slot), env(slot)),
+    );
+    const owner = this.instance(0);
+    owner.createRegion(this.memory.buffer.byteLength - stacks, buffers, slots, 0);
+    owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
+    owner.enter(0, 0);
+    owner.publishRegion();
+    this.at = this.#layout();
+    for (let file = 0; file < 2; file += 1) this.#formatStorage(file);
+  }
+
+  instance(slot: number): Exports {
+    const found = this.exports[slot];
+    if (found === undefined) throw new RangeError(`no slot ${slot}`);
+    return found;
+  }
+
+  /** Makes a slot an active backend. */
+  attach(slot: number): void {
+    const exports = this.instance(slot);
+    if (exports.claimSlot(slot) !== slot) throw new Error(`slot ${slot} was not to be had`);
+    exports.advanceSlot(slot, LIFE_CLAIMED, LIFE_ACTIVE);
+    exports.enter(slot, 1);
+  }
+
+  /** Word index of a field of a descriptor. */
+  descriptor(buffer: number, field: number): number {
+    return (this.at.descriptors >>> WORD_SHIFT) + buffer * DESC_WORDS + field;
+  }
+
+  state(buffer: number): number {
+    return this.u32[this.descriptor(buffer, FIELD_STATE)] ?? 0;
+  }
+
+  /** A hold word. */
+  hold(slot: number, buffer: number): number {
+    const column = this.at.holds + slot * this.at.columnBytes + COLUMN_HEADER_BYTES;
+    return this.u16[column / 2 + buffer] ?? 0;
+  }
+
+  /** Where Asyncify keeps the stack of a slot's calls. */
+  stack(slot: number): number {
+    return this.memory.buffer.byteLength - (slot + 1) * STACK_BYTES;
+  }
+
+  /** Readies a slot's stack for one suspension. */
+  readyStack(slot: number): number {
+    const at = this.stack(slot);
+    this.u32[at >>> WORD_SHIFT] = at + 2 * WORD_BYTES;
+    this.u32[(at >>> WORD_SHIFT) + 1] = at + STACK_BYTES;
+    return at;
+  }
+
+  /** Word index of one half of a frame. */
+  frame(buffer: number, half: number): number {
+    return (this.at.blocks + buffer * BLOCK_BYTES + half * HALF_BYTES) >>> WORD_SHIFT;
+  }
+
+  /** Word index of one half of the page that a slot writes from. */
+  writePage(slot: number, half: number): number {
+    const page = this.at.slotPages + (2 * slot + 1) * BLOCK_BYTES;
+    return (page + half * HALF_BYTES) >>> WORD_SHIFT;
+  }
+
+  /** Index in {@link storage} of one half of a block. */
+  stored(file: number, block: number, half: number): number {
+    const relation = file === FILE ? 0 : MAX_BLOCKS;
+    return ((relation + block) * HALVES + half) * MARK_WORDS;
+  }
+
+  /** Copies the marks of one half page between the region and the storage. */
+  readHalf(buffer: number, file: number, block: number, half: number): void {
+    const to = this.frame(buffer, half);
+    const from = this.stored(file, block, half);
+    this.u32[to] = this.storage[from] ?? 0;
+    this.u32[to + 1] = this.storage[from + 1] ?? 0;
+  }
+
+  writeHalf(slot: number, file: number, block: number, half: number): void {
+    const from = this.writePage(slot, half);
+    const to = this.stored(file, block, half);
+    this.storage[to] = this.u32[from] ?? 0;
+    this.storage[to + 1] = this.u32[from + 1] ?? 0;
+  }
+
+  /** Remembers the region as it is; {@link restore} brings it back. */
+  keep(): void {
+    const ranges: [start: number, words: number][] = [
+      [24, 16], // status and requests
+      [this.at.slots, this.slots * SLOT_BYTES],
+      [this.at.locks, NAMED_LOCKS * CACHE_LINE_BYTES],
+      [this.at.partitions, (this.at.headMask + 1) * CACHE_LINE_BYTES],
+      [this.at.strategy, CACHE_LINE_BYTES],
+      [this.at.departed, CACHE_LINE_BYTES],
+      [this.at.descriptors, this.buffers * DESC_WORDS * WORD_BYTES],
+      [this.at.heads, (this.at.headMask + 1) * WORD_BYTES],
+      [this.at.holds, this.slots * this.at.columnBytes],
+    ];
+    const pages = [this.at.blocks, this.at.slotPages];
+    const counts = [this.buffers, 2 * this.slots];
+    pages.forEach((start, index) => {
+      for (let half = 0; half < HALVES * (counts[index] ?? 0); half += 1) {
+        ranges.push([start + half * HALF_BYTES, MARK_WORDS * WORD_BYTES]);
+      }
+    });
+    this.#ranges = ranges.map(([start, bytes]) => {
+      const first = start >>> WORD_SHIFT;
+      return [first, this.u32.slice(first, first + (bytes >>> WORD_SHIFT))];
+    });
+    this.#storage = this.storage.slice();
+  }
+
+  restore(): void {
+    for (const [start, words] of this.#ranges) {
+      if (words.length > MARK_WORDS) {
+        this.u32.set(words, start);
+      } else {
+        this.u32[start] = words[0] ?? 0;
+        this.u32[start + 1] = words[1] ?? 0;
+      }
+    }
+    this.storage.set(this.#storage);
+  }
+
+  #layout(): Layout {
+    const word = (offset: number): number => this.u32[offset >>> WORD_SHIFT] ?? 0;
+    return {
+      descriptors: word(64),
+      heads: word(68),
+      headMask: word(72),
+      holds: word(76),
+      columnBytes: word(80),
+      partitions: word(84),
+      slots: word(88),
+      slotPages: word(92),
+      blocks: word(96),
+      strategy: word(100),
+      locks: word(104),
+      departed: word(108),
+    };
+  }
+
+  #formatStorage(file: number): void {
+    for (let block = 0; block < MAX_BLOCKS; block += 1) {
+      for (let half = 0; half < HALVES; half += 1) {
+        const name = file === 0 ? FILE : OTHER_FILE;
+        this.storage[this.stored(name, block, half)] = identityOf(name, block);
+      }
+    }
+  }
+}
+
+function makeInstance(
+  module: WasmModule,
+  memory: WasmMemory,
+  host: HostFunctions,
+  env: HostFunctions,
+): Exports {
+  const imports = { env: { memory, ...env }, host: { panic, ...host } };
+  const instance = new WebAssembly.Instance(module as WebAssembly.Module, imports as never);
+  return instance.exports as unknown as Exports;
+}
+
+function panic(code: number): never {
+  throw new Error(`broken invariant ${code} in wasm`);
+}
