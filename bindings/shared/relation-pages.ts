@@ -201,9 +201,10 @@ export class RelationPages {
     return this.#exports.claim(buffer, IO_CONTEXT_NORMAL);
   }
 
-  /** Evicts every page of a relation, or (0) all. */
+  /** Evicts every page of a relation, or (0) all; what is dirty is written in batches before. */
   *evictAll(id: number): Routine<EvictManyResult> {
-    let [evicted, flushed, skipped] = [0, 0, 0];
+    let flushed = yield* this.flush(id);
+    let [evicted, skipped] = [0, 0];
     for (let buffer = 0; buffer < this.#parts.buffers; buffer += 1) {
       if (!this.#isMapped(buffer, id)) continue;
       const result = yield* this.evict(buffer);

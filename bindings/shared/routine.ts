@@ -88,11 +88,14 @@ export function runSync<Result>(
   routine: Routine<Result>,
 ): Result {
   let next = routine.next();
-  if (next.done === true) return next.value;
-  const deadline = attachment.deadline();
+  let deadline: number | undefined;
   while (next.done !== true) {
+    const step = next.value;
+    // It is waiting in one go that is bounded, not work that goes on between two waits.
+    if (step.op === "sleep" || step.op === "pause") deadline ??= attachment.deadline();
+    else deadline = undefined;
     try {
-      performSync(attachment, storage, next.value, deadline);
+      performSync(attachment, storage, step, deadline ?? 0);
     } catch (error) {
       next = routine.throw(error);
       continue;
