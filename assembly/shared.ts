@@ -15,6 +15,7 @@ import { BufferDesc } from "./buffer/desc";
 import { Drop } from "./buffer/drop";
 import { Evict } from "./buffer/evict";
 import { Hold } from "./buffer/hold";
+import { Imaged } from "./buffer/imaged";
 import { BufferIo } from "./buffer/io";
 import { Page } from "./buffer/page";
 import { Pin } from "./buffer/pin";
@@ -335,9 +336,9 @@ export function imagesNeeded(buffer: u32): u32 {
   return BufferIo.imagesNeeded(buffer);
 }
 
-/** Notes that the journal of an interval holds the old image of a page in this backend's write. */
-export function setImaged(buffer: u32, interval: u32): void {
-  BufferDesc.at(buffer).setImaged(interval);
+/** Notes that the journal of an interval holds the old image of a page. */
+export function setImaged(file: u32, block: u32, interval: u32): void {
+  Imaged.note(file, block, interval);
 }
 
 /** The cut of a checkpoint. */

@@ -65,9 +65,7 @@ export class Change {
 
   /** The shadow page stands in the journal of `interval`: call `end` again. */
   static kept(buffer: u32, interval: u32): void {
-    const desc = BufferDesc.at(buffer);
-    desc.setImaged(interval);
-    desc.changed = interval;
+    BufferDesc.at(buffer).changed = interval;
   }
 
   /** Brings back the page as it was at `begin`. */

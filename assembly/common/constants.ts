@@ -300,9 +300,10 @@ export const PART_DESCRIPTORS = 8;
 export const PART_TABLE = 9;
 export const PART_HOLDS = 10;
 export const PART_CHECKPOINT = 11;
-export const PART_SLOT_PAGES = 12;
-export const PART_BLOCKS = 13;
-export const PARTS = 14;
+export const PART_IMAGED = 12;
+export const PART_SLOT_PAGES = 13;
+export const PART_BLOCKS = 14;
+export const PARTS = 15;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 

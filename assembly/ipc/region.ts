@@ -73,6 +73,9 @@ export class Region {
   /** 1 when pages carry checksums. */
   checksums: u32;
   statistics: usize;
+  /** Which blocks have images in a journal, and the number of its entries - 1. */
+  imaged: usize;
+  imagedMask: u32;
 
   /** The one region of this memory. */
   @inline static get(): Region {

@@ -71,7 +71,7 @@ export interface SharedExports {
   changeKept(buffer: number, interval: number): void;
 
   imagesNeeded(buffer: number): number;
-  setImaged(buffer: number, interval: number): void;
+  setImaged(file: number, block: number, interval: number): void;
   cut(interval: number): void;
   commitCheckpoint(checkpoint: number): void;
 

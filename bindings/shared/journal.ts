@@ -29,6 +29,7 @@
 
 import {
   BLOCK_BYTES,
+  FORK_BITS,
   IMAGE_COMMITTED,
   IMAGE_CURRENT,
   LOCK_JOURNAL,
@@ -210,7 +211,6 @@ export class Journal {
       const due = images.filter(({ missing }) => (missing & flag) !== 0);
       if (due.length === 0) continue;
       yield* this.#write(journal, due);
-      for (const { buffer } of due) this.#attachment.exports.setImaged(buffer, journal);
     }
     return journals;
   }
@@ -241,6 +241,9 @@ export class Journal {
     const parts = images.flatMap((image) => [this.#recordHeader(journal, image), image.bytes]);
     yield { op: "journal", journal, position, parts };
     this.#store(recordsAt(journal), records + images.length);
+    for (const { relation, fork, block } of images) {
+      this.#attachment.exports.setImaged((relation << FORK_BITS) | fork, block, journal);
+    }
   }
 
   #recordHeader(journal: number, image: Image): Uint8Array {

@@ -81,6 +81,7 @@ const PART_NAMES = [
   "Shared Buffer Lookup Table",
   "Buffer Holds",
   "Checkpoint BufferIds",
+  "Journalled Blocks",
   "Backend Pages",
   "Buffer Blocks",
 ] as const;
