@@ -7,9 +7,8 @@
 //
 // It forgets when two pages meet in one place, and that is all it may do wrong: a record more, of
 // which the first counts. What it remembers is true: entries are read and written under the journal
-// lock alone, and an entry that gets another page loses its intervals before its tag, so that a death
-// in between leaves one that knows nothing. A journal has at most one of the two intervals, and its
-// number never comes again.
+// lock alone, and one that gets another page loses its intervals before its tag, so that a death in
+// between leaves one that knows nothing. The number of a journal never comes again.
 //
 // Locks: the journal lock is held by every caller.
 // PostgreSQL: none; a page's LSN tells there whether its image has been logged
