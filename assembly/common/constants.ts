@@ -275,6 +275,8 @@ export const REGION_JOURNAL_RECORDS_OFFSET = 40; // two words
 export const REGION_JOURNAL_SYNCED_OFFSET = 48; // two words
 /** 1 when pages may be written in place only after their old image stands in a journal. */
 export const REGION_JOURNALLED_OFFSET = 56;
+/** Not 0 while somebody waits for the checkpoint under way to end. */
+export const REGION_HURRY_OFFSET = 60;
 export const STATUS_RUNNING = 0;
 export const STATUS_SHUTDOWN = 1;
 export const STATUS_CRASHED = 2;

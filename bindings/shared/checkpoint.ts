@@ -63,8 +63,8 @@ export interface CheckpointOptions {
   /** Called after each batch. @param done - buffers dealt with so far */
   readonly onProgress?: (done: number, total: number) => void;
   /**
-   * Spreads the writes over this many seconds, so that others get at the disk in between. Default
-   * 0: as fast as it goes.
+   * Spreads the writes over this many seconds, so that others get at the disk in between; less if
+   * somebody waits for its end. Default 0: as fast as it goes.
    */
   readonly spreadSeconds?: number;
 }
@@ -161,7 +161,8 @@ export class Checkpoints {
   }
 
   *#write({ onProgress, spreadSeconds = 0 }: CheckpointOptions): Routine<number> {
-    const { exports } = this.#attachment;
+    const attachment = this.#attachment;
+    const { exports } = attachment;
     const total = exports.checkpointCollect();
     const started = performance.now();
     const list = {
@@ -173,7 +174,7 @@ export class Checkpoints {
     const written = yield* this.#writer.write(list, function* (place): Routine<void> {
       onProgress?.(place, total);
       const due = started + (place / total) * spreadSeconds * MILLISECONDS;
-      while (performance.now() < due) {
+      while (performance.now() < due && !attachment.isHurried) {
         yield { op: "delay", milliseconds: Math.min(REST_MS, due - performance.now()) };
       }
       yield PAUSE;
