@@ -140,22 +140,19 @@ export class Attachment {
     return status;
   }
 
-  /** Takes the checkpoint lock; a checkpoint that is spread over time ends sooner for it. */
-  *#lockCheckpoint(): Routine<void> {
-    Atomics.store(this.i32, REGION_HURRY_OFFSET / WORD_BYTES, 1);
-    yield* this.lockNamed(LOCK_CHECKPOINT);
-    Atomics.store(this.i32, REGION_HURRY_OFFSET / WORD_BYTES, 0);
-  }
-
   /** Whether somebody waits for the checkpoint lock, which this backend holds. */
   get isHurried(): boolean {
     return Atomics.load(this.i32, REGION_HURRY_OFFSET / WORD_BYTES) !== 0;
   }
 
-  /** Takes a named lock, which may be held across I/O. Not reentrant. */
+  /**
+   * Takes a named lock, which may be held across I/O. Not reentrant. Who waits for that of the
+   * checkpoint says so, at each look again, to one that is spread over time.
+   */
   *lockNamed(lock: number): Routine<void> {
     for (;;) {
       const status = this.exports.lockNamed(lock);
+      if (lock === LOCK_CHECKPOINT) this.#hurry(status === ST_WAIT ? 1 : 0);
       if (status === ST_WAIT) yield SLEEP;
       else if (status === ST_ALREADY_LOCKED) yield SELF;
       else {
@@ -165,10 +162,13 @@ export class Attachment {
     }
   }
 
+  #hurry(value: number): void {
+    Atomics.store(this.i32, REGION_HURRY_OFFSET / WORD_BYTES, value);
+  }
+
   /** Runs a routine under a named lock. */
   *withNamedLock<Result>(lock: number, work: () => Routine<Result>): Routine<Result> {
-    if (lock === LOCK_CHECKPOINT) yield* this.#lockCheckpoint();
-    else yield* this.lockNamed(lock);
+    yield* this.lockNamed(lock);
     try {
       return yield* work();
     } finally {
