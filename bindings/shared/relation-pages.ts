@@ -14,7 +14,6 @@ import {
   BUFFER_MASK,
   EXTENSION_LOCKS,
   IO_CONTEXT_NORMAL,
-  LOCK_CHECKPOINT,
   LOCK_EXTENSION,
   MAX_BLOCK_NUMBER,
   NEED_WRITE,
@@ -97,7 +96,7 @@ export class RelationPages {
       const lock = extensionLock(relation.number);
       yield* attachment.withNamedLock(lock, () => this.#truncateLocked(relation, blocks));
     };
-    yield* attachment.withNamedLock(LOCK_CHECKPOINT, cut.bind(this));
+    yield* this.#parts.journal.withCheckpointLock(cut.bind(this));
   }
 
   *#truncateLocked({ id, name, number }: Relation, blocks: number): Routine<void> {
@@ -114,7 +113,7 @@ export class RelationPages {
 
   /** Removes a relation; its files go once no checkpoint knows it. */
   *drop(name: string): Routine<void> {
-    const { attachment, relations } = this.#parts;
+    const { journal, relations } = this.#parts;
     const remove = function* (this: RelationPages): Routine<void> {
       const { id } = relations.open(name);
       yield* this.#untilUnused(name, () => this.#exports.pagesInUse(id, 0));
@@ -123,7 +122,7 @@ export class RelationPages {
       yield* this.#untilUnused(name, () => this.#exports.dropPages(id, 0, blocks));
       if (!this.#isCommitted(relation.number)) removeFiles(this.#parts.storage, relation.number);
     };
-    yield* attachment.withNamedLock(LOCK_CHECKPOINT, remove.bind(this));
+    yield* journal.withCheckpointLock(remove.bind(this));
   }
 
   /** Whether the last checkpoint, which a crash comes back to, knows a relation. */
