@@ -40,6 +40,7 @@ import {
   canSleep,
   nodeIdentity,
   type ThreadIdentity,
+  warnOnNode,
 } from "./threads.ts";
 import { SharedViews } from "./views.ts";
 
@@ -350,14 +351,6 @@ interface BackendOrigin {
   readonly attachment: Attachment;
   readonly memory: ProcessMemory;
   readonly warn: (message: string) => void;
-}
-
-/** Where a warning goes if nobody asked for it. */
-function warnOnNode(message: string): void {
-  const { process } = globalThis as unknown as {
-    readonly process?: { emitWarning?(message: string, type: string): void };
-  };
-  process?.emitWarning?.(message, "PallocWarning");
 }
 
 // ── Attaching ────────────────────────────────────────────────────────────────────────────────────

@@ -41,6 +41,7 @@ import {
   type SharedSegment,
   segmentOf,
 } from "./handle.ts";
+import { type HelperError, Helpers } from "./helpers.ts";
 import { initialiseStorage, type RecoveryResult, recover, restart } from "./recovery.ts";
 import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
 import {
@@ -118,8 +119,10 @@ export class SharedMemory {
   readonly #storage: StorageManager;
   readonly #release: (() => void) | undefined;
   readonly #watch: ThreadWatch;
+  readonly #helpers: Helpers;
   readonly #listeners = new Set<(death: BackendDeath) => void>();
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   private constructor(parts: RegionParts) {
     this.settings = parts.settings;
@@ -132,6 +135,7 @@ export class SharedMemory {
     const { handle, exports } = parts;
     this.views = new SharedViews({ handle, exports, mustBeOpen: () => this.#mustBeOpen() });
     this.#watch = watchThreads(this.handle.region, (token) => this.#threadEnded(token));
+    this.#helpers = new Helpers(handle, (worker) => this.#watch.watch(worker));
     ownedRegions.set(this.handle.region, { admitSync: (slot) => this.#admit(slot, true) });
     void this.#listen();
   }
@@ -192,6 +196,14 @@ export class SharedMemory {
   }
 
   /**
+   * Calls `listener` with each error that a helper thread meets, and with its unexpected end.
+   * Without a listener it is a warning of the process. @returns takes that back
+   */
+  onHelperError(listener: (error: HelperError) => void): () => void {
+    return this.#helpers.onError(listener);
+  }
+
+  /**
    * A structure of the user's own in shared memory, as every backend sees it.
    *
    * @throws {@link PallocError} 42704 if the region was created without it
@@ -228,16 +240,29 @@ export class SharedMemory {
 
   /**
    * Shuts the region down: every further call of a backend fails with 57P01, sleepers wake to that,
-   * and the storage is closed. Dirty pages are not written: take a checkpoint before. Idempotent.
+   * helper threads end, and the storage is closed. Dirty pages are not written: take a checkpoint
+   * before. Idempotent.
    */
-  async close(): Promise<void> {
-    if (this.#closed) return;
+  close(): Promise<void> {
+    this.#closing ??= this.#shutDown();
+    return this.#closing;
+  }
+
+  async #shutDown(): Promise<void> {
     this.#closed = true;
     ownedRegions.delete(this.handle.region);
     this.#watch.close();
     this.#exports.setStatus(STATUS_SHUTDOWN);
     this.#exports.wakeEverybody();
     this.#exports.requestAttach();
+    try {
+      if (this.#helpers.count > 0) await this.#helpers.close();
+    } finally {
+      this.#closeStorage();
+    }
+  }
+
+  #closeStorage(): void {
     try {
       this.#storage.closeSync();
     } finally {
