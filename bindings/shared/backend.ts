@@ -43,6 +43,7 @@ import {
   warnOnNode,
 } from "./threads.ts";
 import { SharedViews } from "./views.ts";
+import { BackgroundWriter, Checkpointer } from "./writers.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** How long the owner of the region may take to confirm an attach. */
@@ -305,6 +306,21 @@ export class Backend {
   /** As {@link checkpointSync}; between two batches of pages the thread is free for other work. */
   checkpoint(options: CheckpointOptions = {}, signal?: AbortSignal): Promise<CheckpointResult> {
     return this.#parts.run(this.#parts.checkpoints.run(options), signal);
+  }
+
+  /**
+   * Makes this backend the background writer of its region; see {@link runWriters} for both in a
+   * thread of their own.
+   */
+  backgroundWriter(): BackgroundWriter {
+    this.#mustBeAttached();
+    return new BackgroundWriter(this.#parts.writers);
+  }
+
+  /** Makes this backend the checkpointer of its region. */
+  checkpointer(): Checkpointer {
+    this.#mustBeAttached();
+    return new Checkpointer(this.#parts.writers);
   }
 
   #mustBeAttached(): void {

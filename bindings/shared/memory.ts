@@ -68,6 +68,9 @@ const REAP_AGAIN_MS = 1;
 /** Where the engine has no Atomics.waitAsync, attach requests are looked for this often. */
 const POLL_MS = 20;
 
+/** Script of the writers' thread, from this folder. */
+const WRITER_ENTRY = "../writer-worker.js";
+
 /** Names of the parts of a region, in the order of PART_. */
 const PART_NAMES = [
   "Shared Memory Header",
@@ -97,6 +100,12 @@ export interface SharedMemoryOptions {
   readonly segments?: Readonly<Record<string, number>>;
   /** Take the checked build: invariants are tested at a cost. Default false. */
   readonly checked?: boolean;
+}
+
+/** How the thread of the writers is started. */
+export interface WriterThreadOptions {
+  /** Where `palloc/writer-worker` lies, if a bundler has moved it. Default: beside this module. */
+  readonly entry?: URL;
 }
 
 /** A backend that ended without detaching. What it held has been given back. */
@@ -193,6 +202,20 @@ export class SharedMemory {
   onBackendDeath(listener: (death: BackendDeath) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Starts a thread that writes behind all others: the background writer, and the checkpointer that
+   * takes a checkpoint every `checkpoint_timeout`. They are backends of their own, two of
+   * max_connections. The thread ends when the region closes, does not keep the process alive, and
+   * is started again if it dies. Resolves when both are attached. Node only; in a browser's worker
+   * call {@link runWriters}.
+   *
+   * @throws {@link PallocError} 55000 if there is one already, or why the thread could not start
+   */
+  async startWriter(options: WriterThreadOptions = {}): Promise<void> {
+    this.#mustBeOpen();
+    await this.#helpers.startOnce({ helper: "writer", entry: options.entry ?? WRITER_ENTRY });
   }
 
   /**
