@@ -75,7 +75,13 @@ export { Backend, type BackendOptions, type CreateOptions } from "./shared/backe
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
-export { type BackendDeath, SharedMemory, type SharedMemoryOptions } from "./shared/memory.ts";
+export type { HelperError } from "./shared/helpers.ts";
+export {
+  type BackendDeath,
+  SharedMemory,
+  type SharedMemoryOptions,
+  type WriterThreadOptions,
+} from "./shared/memory.ts";
 export type { AsyncReadOptions, ReadMode, ReadOptions } from "./shared/number-pool.ts";
 export {
   BLOCK_BYTES,
@@ -124,6 +130,13 @@ export type {
   IoRow,
   SharedViews,
 } from "./shared/views.ts";
+export { type RunWritersOptions, runWriters } from "./shared/writer-thread.ts";
+export {
+  BackgroundWriter,
+  Checkpointer,
+  type WriterOptions,
+  type WriterRound,
+} from "./shared/writers.ts";
 export {
   type Fork,
   type StorageCapabilities,

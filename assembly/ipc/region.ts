@@ -95,8 +95,10 @@ export class Region {
     return Atomic.load(offsetof<Region>("status")) == STATUS_RUNNING;
   }
 
+  /** Wakes those who let time pass; sleepers on other words are woken by name (reap.ts). */
   @inline setStatus(status: u32): void {
     Atomic.store(offsetof<Region>("status"), status);
+    Atomic.notifyAll(offsetof<Region>("status"));
   }
 
   @inline getInterval(): u32 {

@@ -33,6 +33,8 @@ const napMs = canSleep() ? NAP_MS : 0;
 const BOUNDED_WAIT_MS = 5000;
 /** Where the engine has no Atomics.waitAsync, a word is looked at this often. */
 const POLL_MS = 1;
+/** A rest of this length and more is worth being woken from. */
+const LONG_REST_MS = 20;
 
 type WaitAsync = (
   words: Int32Array,
@@ -111,10 +113,16 @@ export class Attachment {
     this.mustRun();
   }
 
-  /** Lets time pass without blocking the thread. */
+  /** Lets time pass without blocking the thread. A long rest ends early with the region. */
   async rest(milliseconds: number, signal?: AbortSignal): Promise<void> {
-    await keepingAlive(new Promise<void>((resolve) => setTimeout(resolve, milliseconds)), signal);
+    const long = milliseconds >= LONG_REST_MS && waitAsync !== undefined;
+    await keepingAlive(long ? this.#statusChange(milliseconds) : elapsed(milliseconds), signal);
     this.mustRun();
+  }
+
+  async #statusChange(milliseconds: number): Promise<void> {
+    const index = REGION_STATUS_OFFSET / WORD_BYTES;
+    await waitAsync?.(this.i32, index, STATUS_RUNNING, milliseconds).value;
   }
 
   /** @throws 57P01 or 57P02 when the region has ended */
@@ -177,20 +185,27 @@ export class Attachment {
   }
 }
 
+function elapsed(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
 /** A pending `waitAsync` alone would let a Node process end; a timer holds it until then. */
 async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Promise<void> {
   const timer = setInterval(() => {}, LOOK_AGAIN_MS);
+  let forget = (): void => {};
   try {
     if (signal === undefined) await waiting;
-    else await Promise.race([waiting, abortion(signal)]);
+    else {
+      const abortion = new Promise<void>((resolve) => {
+        const aborted = (): void => resolve();
+        if (signal.aborted) resolve();
+        signal.addEventListener("abort", aborted, { once: true });
+        forget = () => signal.removeEventListener("abort", aborted);
+      });
+      await Promise.race([waiting, abortion]);
+    }
   } finally {
+    forget();
     clearInterval(timer);
   }
-}
-
-function abortion(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }

@@ -40,8 +40,10 @@ import {
   canSleep,
   nodeIdentity,
   type ThreadIdentity,
+  warnOnNode,
 } from "./threads.ts";
 import { SharedViews } from "./views.ts";
+import { BackgroundWriter, Checkpointer } from "./writers.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** How long the owner of the region may take to confirm an attach. */
@@ -306,6 +308,21 @@ export class Backend {
     return this.#parts.run(this.#parts.checkpoints.run(options), signal);
   }
 
+  /**
+   * Makes this backend the background writer of its region; see {@link runWriters} for both in a
+   * thread of their own.
+   */
+  backgroundWriter(): BackgroundWriter {
+    this.#mustBeAttached();
+    return new BackgroundWriter(this.#parts.writers);
+  }
+
+  /** Makes this backend the checkpointer of its region. */
+  checkpointer(): Checkpointer {
+    this.#mustBeAttached();
+    return new Checkpointer(this.#parts.writers);
+  }
+
   #mustBeAttached(): void {
     if (this.#detached) throw new ClosedError("the backend");
   }
@@ -350,14 +367,6 @@ interface BackendOrigin {
   readonly attachment: Attachment;
   readonly memory: ProcessMemory;
   readonly warn: (message: string) => void;
-}
-
-/** Where a warning goes if nobody asked for it. */
-function warnOnNode(message: string): void {
-  const { process } = globalThis as unknown as {
-    readonly process?: { emitWarning?(message: string, type: string): void };
-  };
-  process?.emitWarning?.(message, "PallocWarning");
 }
 
 // ── Attaching ────────────────────────────────────────────────────────────────────────────────────

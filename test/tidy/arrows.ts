@@ -62,7 +62,12 @@ const LAYERS: readonly Layer[] = [
     may: /^bindings\/process\//,
     packages: /^node:async_hooks$/,
   },
-  { of: /^bindings\/index\.ts$/, may: /^bindings\/(?!storage\/(?!manager))/ },
+  // Scripts of helper threads: nobody imports them.
+  {
+    of: /^bindings\/(writer|io)-worker\.ts$/,
+    may: new RegExp(`^(bindings/(abi|shared)/|${CONSTANTS}$)`),
+  },
+  { of: /^bindings\/index\.ts$/, may: /^bindings\/(?!storage\/(?!manager)|[a-z]+-worker)/ },
   { of: /^test\/twin\//, may: new RegExp(`^(test/twin/|${CONSTANTS}$)`) },
   {
     of: /^examples\//,
@@ -138,6 +143,8 @@ export const arrows: Rule = {
     { path: "bindings/storage/files.ts", text: 'import { a } from "./interlock.ts";' },
     { path: "bindings/storage/interlock.ts", text: 'import { a } from "./node-fs.ts";' },
     { path: "bindings/index.ts", text: 'export { a } from "./storage/node-fs.ts";' },
+    { path: "bindings/index.ts", text: 'export { a } from "./writer-worker.ts";' },
+    { path: "bindings/writer-worker.ts", text: 'import { a } from "node:worker_threads";' },
     { path: "bindings/index.ts", text: 'import { a } from "node:async_hooks";' },
     { path: "bindings/async-context.ts", text: 'import { a } from "node:fs";' },
     { path: "bindings/abi/x.ts", text: 'const a = await import("@assemblyscript/loader");' },
