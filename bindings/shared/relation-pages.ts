@@ -103,9 +103,7 @@ export class RelationPages {
   *#truncateLocked({ id, name, number }: Relation, blocks: number): Routine<void> {
     const { storage, journal } = this.#parts;
     const length = storage.blocksSync(number, 0);
-    if (blocks > length) {
-      throw new RangeError(`cannot truncate relation "${name}" of ${length} blocks to ${blocks}`);
-    }
+    checkShorter(name, length, blocks);
     yield* this.#untilUnused(name, () => this.#exports.pagesInUse(id, blocks));
     yield* journal.keepBlocks(number, blocks, length);
     yield* this.#untilUnused(name, () => this.#exports.dropPages(id, blocks, length - blocks));
@@ -223,6 +221,12 @@ export class RelationPages {
   get #exports(): Attachment["exports"] {
     return this.#parts.attachment.exports;
   }
+}
+
+/** @throws RangeError unless a relation can be cut to `blocks` blocks @internal */
+export function checkShorter(name: string, length: number, blocks: number): void {
+  if (Number.isInteger(blocks) && blocks >= 0 && blocks <= length) return;
+  throw new RangeError(`cannot truncate relation "${name}" of ${length} blocks to ${blocks}`);
 }
 
 function extensionLock(relation: number): number {
