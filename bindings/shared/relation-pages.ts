@@ -18,6 +18,7 @@ import {
   LOCK_EXTENSION,
   MAX_BLOCK_NUMBER,
   NEED_WRITE,
+  ST_BAD_BUFFER,
   ST_BUSY,
   ST_MISS,
   ST_OK,
@@ -161,6 +162,8 @@ export class RelationPages {
 
   /** Writes a buffer if it is dirty. */
   *flushBuffer(buffer: number): Routine<boolean> {
+    const exists = Number.isInteger(buffer) && buffer >= 0 && buffer < this.#parts.buffers;
+    if (!exists) this.#parts.attachment.check(ST_BAD_BUFFER);
     return (yield* this.#write([buffer])) > 0;
   }
 

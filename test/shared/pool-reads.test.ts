@@ -2,7 +2,7 @@
 // that two backends that miss one page read it once.
 
 import { describe, expect, it } from "vitest";
-import type { Backend, Relation } from "../../bindings/index.ts";
+import type { Backend, BufferId, Relation } from "../../bindings/index.ts";
 import { codeOf, everywhere, openPool, type Pool, stamped, stampOf } from "../support/pool.ts";
 
 /** A relation of three pages that are in storage and nowhere else. */
@@ -46,14 +46,14 @@ describe.each(everywhere)("%s", (_, checked, files) => {
     const relation = stored(a);
     const before = Number(pool.io().reads);
     const pins = [a, b].map(({ buffers }) => buffers.pinAsync(relation.id, 1));
-    const [first, second] = await Promise.all(pins);
-    expect(first).toBe(second);
+    const [first = -1 as BufferId, second] = await Promise.all(pins);
+    expect(second).toBe(first);
     expect(Number(pool.io().reads) - before).toBe(1);
     const [row] = pool.shared.views
       .pgBuffercache()
       .filter(({ bufferid }) => bufferid === first + 1);
     expect(row).toMatchObject({ relblocknumber: 1, pinning_backends: 2, isdirty: false });
-    for (const { buffers } of [a, b]) buffers.unpin(first ?? (0 as never));
+    for (const { buffers } of [a, b]) buffers.unpin(first);
   });
 
   it("a block behind the end is an error, and leaves no pin and no page", async () => {
@@ -207,7 +207,7 @@ describe.each(everywhere)("parameters, %s", (_, checked, files) => {
     expect([page.bytes[3000], page.bytes[4096]]).toEqual([1, 2]);
     expect(pool.warnings).toEqual([
       expect.stringMatching(
-        /^ignoring checksum failure in block 1 of relation "t": page verification failed, calculated checksum \d+ but expected \d+$/,
+        /^ignoring checksum failure in block 1 of relation "t": .*checksum \d+ but expected \d+$/,
       ),
     ]);
     expect(() => backend.buffers.readSync(relation, 2)).toThrow(
