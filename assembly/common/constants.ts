@@ -260,6 +260,8 @@ export const IMAGE_CURRENT = 2; // the journal that the running checkpoint has b
 export const PAGE_GOOD = 0;
 export const PAGE_BAD_CHECKSUM = 1;
 export const PAGE_BAD_HEADER = 2;
+/** Checksum and header both. */
+export const PAGE_BAD_BOTH = 3;
 
 // ── Shared memory: region header (at address 0) and its parts ────────────────────────────────────
 

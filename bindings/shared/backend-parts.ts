@@ -67,7 +67,8 @@ export class BackendParts {
     this.temporary = new TempRelations({ storage, buffers: this.local, slot: attachment.slot });
     const journal = new Journal(attachment, storage);
     const buffers = settings.sharedBuffers;
-    const io = new PageIo({ attachment, journal, buffers, counts, nameOf, warn });
+    const damage = settings.values;
+    const io = new PageIo({ attachment, journal, buffers, counts, damage, nameOf, warn });
     const writer = new BatchWriter(attachment, io);
     const { relations } = this;
     const common = { attachment, storage, journal, io, counts, writer };
@@ -98,7 +99,7 @@ export class BackendParts {
 }
 
 function localBuffers(
-  { attachment, storage, settings, memory }: BackendGround,
+  { attachment, storage, settings, memory, warn }: BackendGround,
   counts: IoCounts,
   nameOf: (relation: number) => string,
 ): LocalBuffers {
@@ -112,7 +113,9 @@ function localBuffers(
     slot,
     checks: new PrivatePages({ exports, buffer, address, checksums }),
     traffic: tempTraffic(attachment, counts),
+    damage: settings.values,
     nameOf,
+    warn,
   });
 }
 

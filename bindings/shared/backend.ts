@@ -29,6 +29,7 @@ import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { checkName, Relation } from "./relation.ts";
+import { checkShorter } from "./relation-pages.ts";
 import type { Routine } from "./routine.ts";
 import { type ResolvedSettings, resolveSettings } from "./settings.ts";
 import { regionGone } from "./statuses.ts";
@@ -258,6 +259,7 @@ export class Backend {
    * it that nobody uses those blocks, and holds no content lock.
    *
    * @param blocks - new length, 0 to the present one
+   * @throws RangeError for any other number
    * @throws {@link PallocError} 55006 if pages to be cut off are pinned; then nothing has changed
    * @see PostgreSQL: src/backend/catalog/storage.c, RelationTruncate
    */
@@ -272,6 +274,7 @@ export class Backend {
 
   *#truncate(relation: Relation, blocks: number): Routine<void> {
     if (!isTemporary(relation.id)) return yield* this.#parts.pages.truncate(relation, blocks);
+    checkShorter(relation.name, this.#storage.blocksSync(relation.number, 0), blocks);
     this.#parts.local.dropRelation(relation.id, blocks);
     this.#storage.truncateSync(relation.number, 0, blocks);
   }

@@ -17,6 +17,7 @@ import {
   LOCK_EXTENSION,
   MAX_BLOCK_NUMBER,
   NEED_WRITE,
+  ST_BAD_BUFFER,
   ST_BUSY,
   ST_MISS,
   ST_OK,
@@ -102,9 +103,7 @@ export class RelationPages {
   *#truncateLocked({ id, name, number }: Relation, blocks: number): Routine<void> {
     const { storage, journal } = this.#parts;
     const length = storage.blocksSync(number, 0);
-    if (blocks > length) {
-      throw new RangeError(`cannot truncate relation "${name}" of ${length} blocks to ${blocks}`);
-    }
+    checkShorter(name, length, blocks);
     yield* this.#untilUnused(name, () => this.#exports.pagesInUse(id, blocks));
     yield* journal.keepBlocks(number, blocks, length);
     yield* this.#untilUnused(name, () => this.#exports.dropPages(id, blocks, length - blocks));
@@ -162,6 +161,8 @@ export class RelationPages {
 
   /** Writes a buffer if it is dirty. */
   *flushBuffer(buffer: number): Routine<boolean> {
+    const exists = Number.isInteger(buffer) && buffer >= 0 && buffer < this.#parts.buffers;
+    if (!exists) this.#parts.attachment.check(ST_BAD_BUFFER);
     return (yield* this.#write([buffer])) > 0;
   }
 
@@ -222,6 +223,12 @@ export class RelationPages {
   get #exports(): Attachment["exports"] {
     return this.#parts.attachment.exports;
   }
+}
+
+/** @throws RangeError unless a relation can be cut to `blocks` blocks @internal */
+export function checkShorter(name: string, length: number, blocks: number): void {
+  if (Number.isInteger(blocks) && blocks >= 0 && blocks <= length) return;
+  throw new RangeError(`cannot truncate relation "${name}" of ${length} blocks to ${blocks}`);
 }
 
 function extensionLock(relation: number): number {
