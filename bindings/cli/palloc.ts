@@ -45,8 +45,17 @@ function report(error: unknown): void {
   process.stderr.write(`${lines.join("\n")}\n`);
 }
 
+// Whoever reads may go away, as `head` does. What cannot be written for another reason was not said.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") return;
+  report(error);
+  process.exitCode = 2;
+});
+process.stderr.on("error", () => {});
+
 try {
-  process.exitCode = await main(process.argv.slice(2));
+  const code = await main(process.argv.slice(2));
+  process.exitCode ??= code;
 } catch (error) {
   report(error);
   process.exitCode = 2;
