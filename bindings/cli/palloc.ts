@@ -45,7 +45,7 @@ function report(error: unknown): void {
   process.stderr.write(`${lines.join("\n")}\n`);
 }
 
-// Whoever reads may go away, as `head` does. What cannot be written for another reason was not said.
+// Whoever reads may go away, as `head` does. Other failures mean that the result was not told.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") return;
   report(error);

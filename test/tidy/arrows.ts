@@ -22,6 +22,9 @@ const STORAGE = new RegExp(
   `^(bindings/storage/(?!${MANAGERS})|bindings/abi/errors\\.ts$|${CONSTANTS}$)`,
 );
 
+/** What benches take from the tests. */
+const TESTS = "test/(twin|golden|support)/";
+
 const LAYERS: readonly Layer[] = [
   { of: /^assembly\/common\//, may: /^assembly\/common\// },
   { of: /^assembly\/mmgr\//, may: /^assembly\/(common|mmgr)\// },
@@ -82,7 +85,7 @@ const LAYERS: readonly Layer[] = [
   },
   {
     of: /^bench\//,
-    may: /^(bench\/|examples\/|bindings\/(?!cli\/)|test\/(twin|golden|support)\/|assembly\/common\/)/,
+    may: new RegExp(`^(bench/|examples/|bindings/(?!cli/)|${TESTS}|assembly/common/)`),
     packages: /./,
   },
 ];
