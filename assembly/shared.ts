@@ -144,11 +144,6 @@ export function unlockNamed(index: u32): i32 {
   return OwnerLock.at(Region.get().locks + index * CACHE_LINE_BYTES).releaseIfMine();
 }
 
-/** Whether somebody has gone to sleep until a named lock is free. */
-export function namedLockWanted(index: u32): u32 {
-  return OwnerLock.at(Region.get().locks + index * CACHE_LINE_BYTES).isWanted() ? 1 : 0;
-}
-
 // ── Pages ────────────────────────────────────────────────────────────────────────────────────────
 
 export function pin(file: u32, block: u32): i32 {

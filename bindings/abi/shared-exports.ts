@@ -25,7 +25,6 @@ export interface SharedExports {
   reap(slot: number): number;
   sleep(milliseconds: number): number;
   lockNamed(index: number): number;
-  namedLockWanted(index: number): number;
   unlockNamed(index: number): number;
 
   pin(file: number, block: number): number;

@@ -34,11 +34,16 @@ export interface HelperError {
   readonly ended: boolean;
 }
 
+/** Where a script lies; a `URL` fits. */
+export interface ScriptAddress {
+  readonly href: string;
+}
+
 /** A helper to be started. @internal */
 export interface HelperPlan {
   readonly helper: string;
   /** Its script: beside this module's folder, or an address of its own. */
-  readonly entry: string | URL;
+  readonly entry: string | ScriptAddress;
   /** Reaches the helper with the handle; can be posted. */
   readonly data?: unknown;
 }
@@ -133,7 +138,8 @@ export class Helpers {
       });
     }
     const { helper, data } = plan;
-    const url = typeof plan.entry === "string" ? new URL(plan.entry, import.meta.url) : plan.entry;
+    const { entry } = plan;
+    const url = new URL(typeof entry === "string" ? entry : entry.href, import.meta.url);
     const workerData: HelperData = { palloc: { helper, handle: this.#handle, data } };
     const thread = new workers.Worker(url, { workerData, name: `palloc ${helper}` });
     this.#watch(thread);

@@ -41,7 +41,7 @@ import {
   type SharedSegment,
   segmentOf,
 } from "./handle.ts";
-import { type HelperError, Helpers } from "./helpers.ts";
+import { type HelperError, Helpers, type ScriptAddress } from "./helpers.ts";
 import { initialiseStorage, type RecoveryResult, recover, restart } from "./recovery.ts";
 import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
 import {
@@ -105,7 +105,7 @@ export interface SharedMemoryOptions {
 /** How the thread of the writers is started. */
 export interface WriterThreadOptions {
   /** Where `palloc/writer-worker` lies, if a bundler has moved it. Default: beside this module. */
-  readonly entry?: URL;
+  readonly entry?: ScriptAddress;
 }
 
 /** A backend that ended without detaching. What it held has been given back. */

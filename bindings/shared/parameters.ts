@@ -70,8 +70,7 @@ export interface EnumParameter extends ParameterBase {
 /** One row of the table of parameters. */
 export type Parameter = IntegerParameter | RealParameter | BoolParameter | EnumParameter;
 
-const INT_MAX = 2147483647;
-/** Half of it: what PostgreSQL allows for numbers of buffers. */
+/** Half of a 32-bit INT_MAX: what PostgreSQL allows for numbers of buffers. */
 const HALF_INT_MAX = 1073741823;
 
 /** All parameters, by name. */
