@@ -18,6 +18,7 @@ import { Evict } from "./buffer/evict";
 import { Hold } from "./buffer/hold";
 import { Imaged } from "./buffer/imaged";
 import { BufferIo } from "./buffer/io";
+import { IoQueue } from "./buffer/ioqueue";
 import { Page } from "./buffer/page";
 import { Pin } from "./buffer/pin";
 import { Pool } from "./buffer/pool";
@@ -44,12 +45,20 @@ import { OwnerLock } from "./lmgr/owner";
 
 // ── The region, for its creator ──────────────────────────────────────────────────────────────────
 
-export function regionPages(buffers: u32, backends: u32, segmentBytes: u32): u32 {
-  return Shmem.regionPages(buffers, backends, segmentBytes);
+export function regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32): u32 {
+  return Shmem.regionPages(buffers, backends, segmentBytes, queued);
 }
 
-export function createRegion(bytes: u32, buffers: u32, backends: u32, checksums: u32): void {
-  Shmem.create(bytes, buffers, backends, checksums);
+/** `helpers` of the backends' slots are for helper threads; `queued` is 1 with I/O workers. */
+export function createRegion(
+  bytes: u32,
+  buffers: u32,
+  backends: u32,
+  checksums: u32,
+  helpers: u32,
+  queued: u32,
+): void {
+  Shmem.create(bytes, buffers, backends, checksums, helpers, queued);
 }
 
 /** Says, before anybody attaches, which checkpoint storage is at, and whether it has a journal. */
@@ -79,8 +88,8 @@ export function wakeEverybody(): void {
 
 // ── Backends ─────────────────────────────────────────────────────────────────────────────────────
 
-export function claimSlot(threadId: u32): i32 {
-  return Slot.claim(threadId);
+export function claimSlot(threadId: u32, helper: u32): i32 {
+  return Slot.claim(threadId, helper != 0);
 }
 
 /** Tells the owner of the region that a slot was claimed. */
@@ -273,6 +282,64 @@ export function pageVerdict(page: u32, block: u32): i32 {
 /** A sum over all of any 8 kB at `page`. */
 export function pageDigest(page: u32): u32 {
   return Page.digest(page);
+}
+
+// ── Requests to I/O workers ──────────────────────────────────────────────────────────────────────
+
+/** Begins a request of this backend for consecutive blocks; ST_MISS if there is none to be had. */
+export function beginRequest(file: u32, block: u32): i32 {
+  return IoQueue.begin(file, block);
+}
+
+/** Adds a frame that this backend has to read into. */
+export function addToRequest(request: u32, buffer: u32): void {
+  IoQueue.add(request, buffer);
+}
+
+/** Gives a request to the workers; ST_MISS if there are none. */
+export function submitRequest(request: u32): i32 {
+  return IoQueue.submit(request);
+}
+
+/** REQUEST_DONE, REQUEST_FAILED or REQUEST_RETURNED, and the request is free; or ST_WAIT. */
+export function awaitRequest(request: u32): i32 {
+  return IoQueue.await(request);
+}
+
+/** Waits no longer. REQUEST_RETURNED if the frames are still this backend's to end. */
+export function forsakeRequest(request: u32): i32 {
+  return IoQueue.forsake(request);
+}
+
+/** For a worker: takes a request, with its frames; ST_MISS if there is none. */
+export function takeRequest(): i32 {
+  return IoQueue.take();
+}
+
+/** Ends what was taken: `read` is 0 if storage failed. 1 if the pages are good. */
+export function endRequest(request: u32, read: u32): u32 {
+  return IoQueue.end(request, read != 0) ? 1 : 0;
+}
+
+/** For a worker without work: ST_WAIT to sleep until there is some; ST_OK if there is. */
+export function awaitWork(): i32 {
+  return IoQueue.awaitWork();
+}
+
+export function requestFile(request: u32): u32 {
+  return IoQueue.request(request).file;
+}
+
+export function requestBlock(request: u32): u32 {
+  return IoQueue.request(request).block;
+}
+
+export function requestPages(request: u32): u32 {
+  return IoQueue.request(request).count;
+}
+
+export function requestBuffer(request: u32, index: u32): u32 {
+  return IoQueue.request(request).getBuffer(index);
 }
 
 // ── Content locks and changes ────────────────────────────────────────────────────────────────────
