@@ -135,7 +135,8 @@ export class Shmem {
   static regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32): u32 {
     let bytes: u64 = segmentBytes;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
-      if (part != PART_BLOCKS) bytes += Shmem.partBytes(part, buffers, backends, queued) + BLOCK_BYTES;
+      if (part != PART_BLOCKS)
+        bytes += Shmem.partBytes(part, buffers, backends, queued) + BLOCK_BYTES;
     }
     bytes += <u64>buffers * BLOCK_BYTES;
     return <u32>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES);

@@ -42,6 +42,7 @@ import {
   segmentOf,
 } from "./handle.ts";
 import { type HelperError, Helpers } from "./helpers.ts";
+import { startIoWorkers } from "./io-workers.ts";
 import { initialiseStorage, type RecoveryResult, recover, restart } from "./recovery.ts";
 import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
 import {
@@ -87,6 +88,7 @@ const PART_NAMES = [
   "Checkpoint BufferIds",
   "Journalled Blocks",
   "Backend Pages",
+  "AioWorkerSubmissionQueue",
   "Buffer Blocks",
 ] as const;
 
@@ -98,6 +100,11 @@ export interface SharedMemoryOptions {
   readonly storage: StorageManager;
   /** Structures of the user's own: name, up to 48 bytes, to length in bytes. At most 64. */
   readonly segments?: Readonly<Record<string, number>>;
+  /**
+   * Where the script of I/O workers lies, with io_method worker; `false` starts none: then the user
+   * does, with `runIoWorkerSync`. Default: the package's own on Node, none in a browser.
+   */
+  readonly ioWorkers?: URL | false;
   /** Take the checked build: invariants are tested at a cost. Default false. */
   readonly checked?: boolean;
 }
@@ -177,9 +184,20 @@ export class SharedMemory {
         segments: region.places,
       };
       const { exports } = region;
-      return new SharedMemory({ settings, handle, exports, storage, recovery, release });
+      const shared = new SharedMemory({ settings, handle, exports, storage, recovery, release });
+      await shared.#startIoWorkers(options.ioWorkers);
+      return shared;
     } catch (error) {
       release?.();
+      throw error;
+    }
+  }
+
+  async #startIoWorkers(entry: URL | false | undefined): Promise<void> {
+    try {
+      await startIoWorkers(this.#helpers, this.settings, entry);
+    } catch (error) {
+      await this.close();
       throw error;
     }
   }
@@ -348,7 +366,7 @@ export class SharedMemory {
 
   /** Backend slots, the owner's included. */
   #slots(): number {
-    return this.settings.maxConnections + 1;
+    return this.settings.slots;
   }
 
   #mustBeOpen(): void {
@@ -379,12 +397,13 @@ function carve(
   settings: ResolvedSettings,
   segments: readonly (readonly [string, number])[],
 ): CarvedRegion {
-  const slots = settings.maxConnections + 1;
+  const { sharedBuffers, slots, helperSlots } = settings;
   const segmentBytes = segments.reduce((sum, [, bytes]) => sum + roundedUp(bytes), 0);
   const memory = reserve(pagesFor(module, settings, segmentBytes), settings);
   const exports = instantiate<SharedExports>(module, memory);
   const checksums = settings.dataChecksums ? 1 : 0;
-  exports.createRegion(memory.buffer.byteLength, settings.sharedBuffers, slots, checksums);
+  const bytes = memory.buffer.byteLength;
+  exports.createRegion(bytes, sharedBuffers, slots, checksums, helperSlots, queued(settings));
   PART_NAMES.forEach((name, part) => {
     writeName(memory.buffer, part, name);
   });
@@ -405,8 +424,13 @@ function carve(
 function pagesFor(module: WasmModule, settings: ResolvedSettings, segmentBytes: number): number {
   const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
   const exports = instantiate<SharedExports>(module, probe);
-  const slots = settings.maxConnections + 1;
-  return exports.regionPages(settings.sharedBuffers, slots, segmentBytes) >>> 0;
+  const { sharedBuffers, slots } = settings;
+  return exports.regionPages(sharedBuffers, slots, segmentBytes, queued(settings)) >>> 0;
+}
+
+/** 1 if the region has a queue for I/O workers. */
+function queued(settings: ResolvedSettings): number {
+  return settings.values.io_method === "worker" ? 1 : 0;
 }
 
 function reserve(pages: number, settings: ResolvedSettings): WasmMemory<SharedArrayBuffer> {
