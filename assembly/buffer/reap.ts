@@ -10,7 +10,8 @@
 //
 // Every step is found from the words themselves, and each may be repeated: when a live backend
 // holds a partition lock for longer than a bounded number of tries, or an I/O worker is just taking
-// over frames of the dead one, this stops with ST_BUSY and is begun again later. Waking every sleeper pays all the wake-ups that the dead one owed.
+// over frames of the dead one, this stops with ST_BUSY and is begun again later. Waking every
+// sleeper pays all the wake-ups that the dead one owed.
 //
 // PostgreSQL: none for the dead. A server restarts everybody when a backend dies (postmaster.c,
 // HandleChildCrash). For the leaving: src/backend/storage/buffer/bufmgr.c, AtProcExit_Buffers
