@@ -20,6 +20,7 @@ import { BatchWriter } from "./batch-writer.ts";
 import { BufferPool } from "./buffers.ts";
 import { Checkpoints } from "./checkpoint.ts";
 import { IoCounts } from "./io-counts.ts";
+import { IoQueue } from "./io-queue.ts";
 import { Journal } from "./journal.ts";
 import { LocalBuffers, type LocalTraffic } from "./local-buffers.ts";
 import { PageIo } from "./page-io.ts";
@@ -67,7 +68,9 @@ export class BackendParts {
     this.temporary = new TempRelations({ storage, buffers: this.local, slot: attachment.slot });
     const journal = new Journal(attachment, storage);
     const buffers = settings.sharedBuffers;
-    const io = new PageIo({ attachment, journal, buffers, counts, nameOf, warn });
+    const damage = settings.values;
+    const queue = new IoQueue(attachment, settings.values.io_method === "worker");
+    const io = new PageIo({ attachment, journal, queue, buffers, counts, damage, nameOf, warn });
     const writer = new BatchWriter(attachment, io);
     const { relations } = this;
     const common = { attachment, storage, journal, io, counts, writer };
@@ -98,7 +101,7 @@ export class BackendParts {
 }
 
 function localBuffers(
-  { attachment, storage, settings, memory }: BackendGround,
+  { attachment, storage, settings, memory, warn }: BackendGround,
   counts: IoCounts,
   nameOf: (relation: number) => string,
 ): LocalBuffers {
@@ -112,7 +115,9 @@ function localBuffers(
     slot,
     checks: new PrivatePages({ exports, buffer, address, checksums }),
     traffic: tempTraffic(attachment, counts),
+    damage: settings.values,
     nameOf,
+    warn,
   });
 }
 

@@ -204,8 +204,8 @@ export const parameters: readonly Parameter[] = [
     unit: null,
     context: "postmaster",
     description: "Who reads and writes: the backend itself, or I/O workers.",
-    // PostgreSQL starts with worker, and starts the workers. A region starts no thread by itself:
-    // its owner starts I/O workers and says so.
+    // PostgreSQL starts with worker. Here a worker is a thread with an engine of its own, some
+    // 10 MB and 50 ms, so it is started where somebody asks for it.
     bootValue: "sync",
     values: ["sync", "worker"],
   },
@@ -238,7 +238,7 @@ export const parameters: readonly Parameter[] = [
     // PostgreSQL starts with 100. Each costs a column in every table of holds, and threads are few.
     bootValue: 16,
     min: 1,
-    max: 1021, // MAX_BACKENDS without the owner
+    max: 987, // MAX_BACKENDS without the owner, two writers and 32 I/O workers
   },
   {
     name: "shared_buffers",

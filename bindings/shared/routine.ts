@@ -156,7 +156,7 @@ export async function run<Result>(
   let next = routine.next();
   while (next.done !== true) {
     try {
-      if (signal?.aborted === true) throw cancelled(signal.reason);
+      if (signal?.aborted === true && isGivenUpAt(next.value)) throw cancelled(signal.reason);
       await perform(attachment, storage, next.value, signal);
     } catch (error) {
       next = routine.throw(error);
@@ -165,6 +165,11 @@ export async function run<Result>(
     next = routine.next();
   }
   return next.value;
+}
+
+/** A sync that was not made would look like one that failed, which ends the region. */
+function isGivenUpAt(step: Step): boolean {
+  return step.op !== "syncJournal";
 }
 
 async function perform(
