@@ -42,14 +42,24 @@ import { Sleep } from "./ipc/sleep";
 import { Slot } from "./ipc/slots";
 import { OwnerLock } from "./lmgr/owner";
 
+export * from "./buffer/ioqueue-calls";
+
 // ── The region, for its creator ──────────────────────────────────────────────────────────────────
 
-export function regionPages(buffers: u32, backends: u32, segmentBytes: u32): u32 {
-  return Shmem.regionPages(buffers, backends, segmentBytes);
+export function regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32): u32 {
+  return Shmem.regionPages(buffers, backends, segmentBytes, queued);
 }
 
-export function createRegion(bytes: u32, buffers: u32, backends: u32, checksums: u32): void {
-  Shmem.create(bytes, buffers, backends, checksums);
+/** `helpers` of the backends' slots are for helper threads; `queued` is 1 with I/O workers. */
+export function createRegion(
+  bytes: u32,
+  buffers: u32,
+  backends: u32,
+  checksums: u32,
+  helpers: u32,
+  queued: u32,
+): void {
+  Shmem.create(bytes, buffers, backends, checksums, helpers, queued);
 }
 
 /** Says, before anybody attaches, which checkpoint storage is at, and whether it has a journal. */
@@ -79,8 +89,8 @@ export function wakeEverybody(): void {
 
 // ── Backends ─────────────────────────────────────────────────────────────────────────────────────
 
-export function claimSlot(threadId: u32): i32 {
-  return Slot.claim(threadId);
+export function claimSlot(threadId: u32, helper: u32): i32 {
+  return Slot.claim(threadId, helper != 0);
 }
 
 /** Tells the owner of the region that a slot was claimed. */
@@ -142,11 +152,6 @@ export function lockNamed(index: u32): i32 {
 
 export function unlockNamed(index: u32): i32 {
   return OwnerLock.at(Region.get().locks + index * CACHE_LINE_BYTES).releaseIfMine();
-}
-
-/** Whether somebody has gone to sleep until a named lock is free. */
-export function namedLockWanted(index: u32): u32 {
-  return OwnerLock.at(Region.get().locks + index * CACHE_LINE_BYTES).isWanted() ? 1 : 0;
 }
 
 // ── Pages ────────────────────────────────────────────────────────────────────────────────────────

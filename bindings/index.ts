@@ -75,7 +75,7 @@ export { Backend, type BackendOptions, type CreateOptions } from "./shared/backe
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
-export type { HelperError } from "./shared/helpers.ts";
+export type { HelperError, ScriptAddress } from "./shared/helper-threads.ts";
 export {
   type BackendDeath,
   SharedMemory,

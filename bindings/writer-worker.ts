@@ -5,7 +5,7 @@
  */
 
 import type { SharedMemoryHandle } from "./shared/handle.ts";
-import { helperSide } from "./shared/helpers.ts";
+import { helperSide } from "./shared/helper-threads.ts";
 import { runWriters } from "./shared/writer-thread.ts";
 
 interface WorkerScope {

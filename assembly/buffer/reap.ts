@@ -2,14 +2,16 @@
 // by the owner of the region, once it has proof that the thread has stopped: nothing of the dead
 // one can touch memory any more.
 //
-//   undo the page change it was in · take over its partition locks
+//   undo the page change it was in · settle its requests, and those it served (ioqueue.ts)
+//   · take over its partition locks
 //   · put right every frame it had CLAIM or IO on · clear its content locks and named locks
 //   · clear its column of hold words · give back the partition locks · wake every sleeper
 //   · free the slot
 //
 // Every step is found from the words themselves, and each may be repeated: when a live backend
-// holds a partition lock for longer than a bounded number of tries, this stops with ST_BUSY and is
-// begun again later. Waking every sleeper pays all the wake-ups that the dead one owed.
+// holds a partition lock for longer than a bounded number of tries, or an I/O worker is just taking
+// over frames of the dead one, this stops with ST_BUSY and is begun again later. Waking every
+// sleeper pays all the wake-ups that the dead one owed.
 //
 // PostgreSQL: none for the dead. A server restarts everybody when a backend dies (postmaster.c,
 // HandleChildCrash). For the leaving: src/backend/storage/buffer/bufmgr.c, AtProcExit_Buffers
@@ -40,12 +42,14 @@ import { Counters } from "./counters";
 import { BufferDesc, State } from "./desc";
 import { Hold } from "./hold";
 import { BufferIo } from "./io";
+import { IoQueue } from "./ioqueue";
 import { BufferTable } from "./table";
 
 export class Reap {
   /** Frees a slot, EXITING or DEAD, and all it held; ST_BUSY if it must be called again. */
   static backend(dead: u32): i32 {
     Change.restore(dead);
+    if (IoQueue.settle(dead) != ST_OK) return ST_BUSY;
     Reap.takeOverPartitions(dead);
     const repaired = Reap.repairFrames(dead);
     if (repaired == ST_OK) {

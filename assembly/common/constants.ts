@@ -188,6 +188,8 @@ export const REGION_MAGIC = 0x70614c63;
 export const REGION_VERSION = 2;
 /** Owner words hold a backend number + 1 in ten bits; slot 0 is the region's owner. */
 export const MAX_BACKENDS = 1022;
+/** Slots beside those of max_connections: the background writer and the checkpointer. */
+export const WRITER_SLOTS = 2;
 export const CACHE_LINE_BYTES = 64;
 export const BUFFER_PARTITIONS = 128;
 export const MAX_USAGE = 5;
@@ -306,8 +308,9 @@ export const PART_HOLDS = 10;
 export const PART_CHECKPOINT = 11;
 export const PART_IMAGED = 12;
 export const PART_SLOT_PAGES = 13;
-export const PART_BLOCKS = 14;
-export const PARTS = 15;
+export const PART_IO_QUEUE = 14;
+export const PART_BLOCKS = 15;
+export const PARTS = 16;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 
@@ -390,6 +393,26 @@ export const STATISTIC_RESET = 120;
 /** A hold word: pins of one backend on one buffer, and whether it holds the content lock shared. */
 export const HOLD_COUNT_MASK = 0x7fff;
 export const HOLD_SHARE = 0x8000;
+
+// ── Shared memory: requests to I/O workers ───────────────────────────────────────────────────────
+
+/** Requests of one backend that can be under way; their state words are one cache line. */
+export const IO_REQUESTS = 16;
+/** Pages of one request. */
+export const IO_REQUEST_PAGES = 32;
+export const IO_QUEUE_HEADER_BYTES = 64;
+export const IO_REQUEST_BYTES = 144;
+export const IO_REQUEST_BUFFERS_OFFSET = 16;
+/** The state word of a request: the worker in the low bits, a phase, and whether nobody waits. */
+export const REQUEST_PHASE_MASK = 0x1c00;
+export const REQUEST_FREE = 0;
+export const REQUEST_SUBMITTED = 0x400;
+export const REQUEST_HANDING = 0x800; // a worker takes the frames over
+export const REQUEST_READING = 0xc00; // it has them
+export const REQUEST_DONE = 0x1000; // they are valid
+export const REQUEST_FAILED = 0x1400; // they are nobody's, and not valid
+export const REQUEST_RETURNED = 0x1800; // no worker took it: they are still the requester's
+export const REQUEST_ORPHAN = 0x2000; // bit 13: the worker frees the request
 
 // ── Shared memory: words that name an owner ──────────────────────────────────────────────────────
 

@@ -6,7 +6,8 @@
 //   0 magic · version · bytes · buffers          16 backends · index entries · status · requests
 //  32 interval · committed · journal records ×2  48 journal synced ×2 · journalled
 //  64 descriptors · heads · head mask · holds    80 column bytes · partitions · slots · slot pages
-//  96 blocks · strategy · locks · departed      112 checkpoint · checksums · statistics
+//  96 blocks · strategy · locks · departed      112 checkpoint · checksums · statistics · imaged
+// 128 imaged mask · I/O queue · helpers
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -78,6 +79,10 @@ export class Region {
   /** Which blocks have images in a journal, and the number of its entries - 1. */
   imaged: usize;
   imagedMask: u32;
+  /** Requests to I/O workers; 0 when backends read for themselves. */
+  ioQueue: usize;
+  /** Topmost slots, which are kept for helper threads. */
+  helpers: u32;
 
   /** The one region of this memory. */
   @inline static get(): Region {

@@ -2,7 +2,8 @@
 // region afterwards, so its size and every address are known before the first backend attaches.
 //
 //   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
-//   · table · holds · checkpoint · imaged · slot pages · blocks · user segments · free tail
+//   · table · holds · checkpoint · imaged · slot pages · I/O queue · blocks · user segments
+//   · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -22,6 +23,9 @@ import {
   INDEX_ENTRY_BYTES,
   INDEX_OFFSET_OFFSET,
   INDEX_SIZE_OFFSET,
+  IO_QUEUE_HEADER_BYTES,
+  IO_REQUEST_BYTES,
+  IO_REQUESTS,
   MAX_SEGMENTS,
   NAMED_LOCKS,
   PANIC_LAYOUT,
@@ -33,6 +37,7 @@ import {
   PART_HOLDS,
   PART_IMAGED,
   PART_INDEX,
+  PART_IO_QUEUE,
   PART_LOCKS,
   PART_PARTITIONS,
   PART_SLOT_PAGES,
@@ -59,6 +64,8 @@ const IMAGED_PER_BUFFER: u32 = 4;
 const IMAGED_ENTRY_BYTES: u32 = 16;
 /** The shadow page and the write page of a backend. */
 const PAGES_PER_SLOT: u32 = 2;
+/** State words and requests of a backend. */
+const REQUESTS_BYTES: u32 = CACHE_LINE_BYTES + IO_REQUESTS * IO_REQUEST_BYTES;
 /** Heads of the buffer table a buffer: chains of one half on average. */
 const HEADS_PER_BUFFER: u32 = 2;
 /** A hold word. */
@@ -66,7 +73,7 @@ const HOLD_BYTES: u32 = 2;
 
 export class Shmem {
   /** Bytes that part `part` asks for. */
-  private static partBytes(part: u32, buffers: u32, backends: u32): u32 {
+  private static partBytes(part: u32, buffers: u32, backends: u32, queued: u32): u32 {
     switch (part) {
       case PART_HEADER:
         return REGION_HEADER_BYTES;
@@ -96,6 +103,8 @@ export class Shmem {
         return Shmem.imagedCount(buffers) * IMAGED_ENTRY_BYTES;
       case PART_SLOT_PAGES:
         return backends * PAGES_PER_SLOT * BLOCK_BYTES;
+      case PART_IO_QUEUE:
+        return queued == 0 ? 0 : IO_QUEUE_HEADER_BYTES + backends * REQUESTS_BYTES;
       default:
         return buffers * BLOCK_BYTES;
     }
@@ -120,32 +129,44 @@ export class Shmem {
 
   /**
    * Wasm pages of a region; more than a memory can have if the request is too large.
-   * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line.
+   * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line; `queued` is
+   * 0 without a queue for I/O workers.
    */
-  static regionPages(buffers: u32, backends: u32, segmentBytes: u32): u32 {
+  static regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32): u32 {
     let bytes: u64 = segmentBytes;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
-      if (part != PART_BLOCKS) bytes += Shmem.partBytes(part, buffers, backends) + BLOCK_BYTES;
+      if (part != PART_BLOCKS)
+        bytes += Shmem.partBytes(part, buffers, backends, queued) + BLOCK_BYTES;
     }
     bytes += <u64>buffers * BLOCK_BYTES;
     return <u32>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES);
   }
 
-  /** Lays out a new region over `bytes` zeroed bytes. */
-  static create(bytes: u32, buffers: u32, backends: u32, checksums: u32): void {
+  /** Lays out a new region over `bytes` zeroed bytes; `helpers` of its slots are the topmost. */
+  static create(
+    bytes: u32,
+    buffers: u32,
+    backends: u32,
+    checksums: u32,
+    helpers: u32,
+    queued: u32,
+  ): void {
     const region = Region.get();
     region.version = REGION_VERSION;
     region.bytes = bytes;
     region.buffers = buffers;
     region.backends = backends;
     region.checksums = checksums;
+    region.helpers = helpers;
     region.headMask = Shmem.headCount(buffers) - 1;
     region.columnBytes = Shmem.columnBytes(buffers);
     region.imagedMask = Shmem.imagedCount(buffers) - 1;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
-      Shmem.carve(region, Shmem.partBytes(part, buffers, backends), Shmem.alignment(part));
+      const size = Shmem.partBytes(part, buffers, backends, queued);
+      Shmem.carve(region, size, Shmem.alignment(part));
     }
     Shmem.keepAddresses(region);
+    if (queued != 0) region.ioQueue = Shmem.address(PART_IO_QUEUE);
   }
 
   /** Carves a segment of the user's own; returns its address, or 0 if the region is full. */

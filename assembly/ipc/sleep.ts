@@ -19,12 +19,17 @@ import { Slot } from "./slots";
 const NANOSECONDS: i64 = 1_000_000;
 
 export class Sleep {
-  /** Registers what to wait for; returns the status that says so. */
+  /** Registers what to wait for, another backend's doing; returns the status that says so. */
   static prepare(word: usize, value: u32, status: i32 = ST_WAIT): i32 {
+    store<u64>(column, load<u64>(column, COUNTER_WAITS) + 1, COUNTER_WAITS);
+    return Sleep.register(word, value, status);
+  }
+
+  /** As `prepare`, for what is no wait in the statistics: idleness, and a read of one's own. */
+  static register(word: usize, value: u32, status: i32 = ST_WAIT): i32 {
     const slot = Slot.mine();
     slot.sleepValue = value;
     slot.setSleepingOn(<u32>word);
-    store<u64>(column, load<u64>(column, COUNTER_WAITS) + 1, COUNTER_WAITS);
     return status;
   }
 

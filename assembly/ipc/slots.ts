@@ -69,11 +69,16 @@ export class Slot {
     return Slot.at(me);
   }
 
-  /** Claims a free slot for a thread; its number, or ST_NO_SLOT. */
-  static claim(threadId: u32): i32 {
+  /**
+   * Claims a free slot for a thread; its number, or ST_NO_SLOT. Helpers have the topmost slots, and
+   * nobody else may: however many clients there are, a helper that died finds its place again.
+   */
+  static claim(threadId: u32, helper: bool): i32 {
     const claimed = (threadId << LIFE_STATE_BITS) | LIFE_CLAIMED;
-    const count = Region.get().backends;
-    for (let index: u32 = 1; index < count; ++index) {
+    const region = Region.get();
+    const border = region.backends - region.helpers;
+    const end = helper ? region.backends : border;
+    for (let index: u32 = helper ? border : 1; index < end; ++index) {
       const slot = Slot.at(index);
       if (slot.getLife() == LIFE_FREE && slot.swapLife(LIFE_FREE, claimed)) return index;
     }

@@ -4,15 +4,24 @@
  * assembly/common/constants.ts.
  */
 export interface SharedExports {
-  regionPages(buffers: number, backends: number, segmentBytes: number): number;
-  createRegion(bytes: number, buffers: number, backends: number, checksums: number): void;
+  /** @param queued - 1 with a queue for I/O workers; absent is 0, as in createRegion */
+  regionPages(buffers: number, backends: number, segmentBytes: number, queued?: number): number;
+  createRegion(
+    bytes: number,
+    buffers: number,
+    backends: number,
+    checksums: number,
+    helpers?: number,
+    queued?: number,
+  ): void;
   startAt(checkpoint: number, journalled: number): void;
   addSegment(bytes: number): number;
   publishRegion(): void;
   setStatus(status: number): void;
   wakeEverybody(): void;
 
-  claimSlot(threadId: number): number;
+  /** @param helper - 1 for one of the slots that are kept for helper threads */
+  claimSlot(threadId: number, helper?: number): number;
   requestAttach(): void;
   enter(slot: number, mayBlock: number): void;
   advanceSlot(slot: number, from: number, to: number): number;
@@ -25,7 +34,6 @@ export interface SharedExports {
   reap(slot: number): number;
   sleep(milliseconds: number): number;
   lockNamed(index: number): number;
-  namedLockWanted(index: number): number;
   unlockNamed(index: number): number;
 
   pin(file: number, block: number): number;
@@ -55,6 +63,19 @@ export interface SharedExports {
   pageSeal(page: number, block: number): number;
   pageVerdict(page: number, block: number): number;
   pageDigest(page: number): number;
+
+  beginRequest(file: number, block: number): number;
+  addToRequest(request: number, buffer: number): void;
+  submitRequest(request: number): number;
+  awaitRequest(request: number): number;
+  forsakeRequest(request: number): number;
+  takeRequest(): number;
+  endRequest(request: number, read: number): number;
+  awaitWork(): number;
+  requestFile(request: number): number;
+  requestBlock(request: number): number;
+  requestPages(request: number): number;
+  requestBuffer(request: number, index: number): number;
 
   lockShare(buffer: number): number;
   lockExclusive(buffer: number): number;

@@ -20,6 +20,7 @@ import { BatchWriter } from "./batch-writer.ts";
 import { BufferPool } from "./buffers.ts";
 import { Checkpoints } from "./checkpoint.ts";
 import { IoCounts } from "./io-counts.ts";
+import { IoQueue } from "./io-queue.ts";
 import { Journal } from "./journal.ts";
 import { LocalBuffers, type LocalTraffic } from "./local-buffers.ts";
 import { PageIo } from "./page-io.ts";
@@ -68,7 +69,8 @@ export class BackendParts {
     const journal = new Journal(attachment, storage);
     const buffers = settings.sharedBuffers;
     const damage = settings.values;
-    const io = new PageIo({ attachment, journal, buffers, counts, damage, nameOf, warn });
+    const queue = new IoQueue(attachment, settings.values.io_method === "worker");
+    const io = new PageIo({ attachment, journal, queue, buffers, counts, damage, nameOf, warn });
     const writer = new BatchWriter(attachment, io);
     const { relations } = this;
     const common = { attachment, storage, journal, io, counts, writer };

@@ -28,6 +28,7 @@ import { BackendParts } from "./backend-parts.ts";
 import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
+import { serveReads } from "./io-workers.ts";
 import { checkName, Relation } from "./relation.ts";
 import { checkShorter } from "./relation-pages.ts";
 import type { Routine } from "./routine.ts";
@@ -57,6 +58,11 @@ export interface BackendOptions {
   readonly memory?: ProcessMemoryOptions;
   /** Opens the storage where a thread cannot load the module that the handle names. */
   readonly storage?: StorageOpener;
+  /**
+   * Takes one of the slots that are kept for helper threads, not one of max_connections. For a
+   * thread that calls `runIoWorkerSync`. Default false.
+   */
+  readonly helper?: boolean;
   /**
    * Gets warnings: pins that were leaked, pages that were zeroed. Default: Node's
    * `process.emitWarning`.
@@ -90,7 +96,7 @@ export class Backend {
   readonly buffers: BufferPool;
   /** Buffers, I/O, checkpoints of the whole region as the rows of PostgreSQL's views. */
   readonly views: SharedViews;
-  /** Place in the region, 1 to max_connections. */
+  /** Place in the region, 1 to max_connections; above that for helper threads. */
   readonly slot: number;
   readonly #attachment: Attachment;
   readonly #handle: SharedMemoryHandle;
@@ -147,7 +153,7 @@ export class Backend {
       });
     }
     const storage = openStorageSync(handle.storage, options.storage);
-    const attachment = claimOrClose(handle, identity, storage);
+    const attachment = claimOrClose({ handle, identity, storage, options });
     try {
       admitSync(handle, attachment);
       const memory = ProcessMemory.createSync(options.memory);
@@ -163,7 +169,7 @@ export class Backend {
     checkHandle(handle);
     const identity = nodeIdentity() ?? (await browserIdentity(handle.region));
     const storage = await openStorage(handle.storage, options.storage);
-    const attachment = claimOrClose(handle, identity, storage);
+    const attachment = claimOrClose({ handle, identity, storage, options });
     try {
       await admit(handle, attachment);
       const memory = await ProcessMemory.create(options.memory);
@@ -326,6 +332,12 @@ export class Backend {
     return new Checkpointer(this.#parts.writers);
   }
 
+  /** Reads for other backends until the region ends; then it throws. @internal */
+  serveReadsSync(ready: () => void): never {
+    this.#mustBeAttached();
+    return serveReads({ attachment: this.#attachment, storage: this.#storage, ready });
+  }
+
   #mustBeAttached(): void {
     if (this.#detached) throw new ClosedError("the backend");
   }
@@ -374,13 +386,16 @@ interface BackendOrigin {
 
 // ── Attaching ────────────────────────────────────────────────────────────────────────────────────
 
-function claimOrClose(
-  handle: SharedMemoryHandle,
-  identity: ThreadIdentity,
-  storage: StorageManager,
-): Attachment {
+interface Claim {
+  readonly handle: SharedMemoryHandle;
+  readonly identity: ThreadIdentity;
+  readonly storage: StorageManager;
+  readonly options: BackendOptions;
+}
+
+function claimOrClose({ handle, identity, storage, options }: Claim): Attachment {
   try {
-    return claimSlot(handle, identity.token);
+    return claimSlot(handle, identity.token, options.helper ?? false);
   } catch (error) {
     storage.closeSync();
     identity.release();
@@ -388,14 +403,14 @@ function claimOrClose(
   }
 }
 
-function claimSlot(handle: SharedMemoryHandle, token: number): Attachment {
+function claimSlot(handle: SharedMemoryHandle, token: number, helper: boolean): Attachment {
   const exports = instantiate<SharedExports>(handle.module, handle.memory);
   const { buffer } = handle.memory;
   const region = new Int32Array(buffer);
   if (Atomics.load(region, REGION_STATUS_OFFSET / WORD_BYTES) !== STATUS_RUNNING) {
     throw regionGone(region);
   }
-  const slot = exports.claimSlot(token);
+  const slot = exports.claimSlot(token, helper ? 1 : 0);
   if (slot < 0) throw new TooManyConnectionsError(handle.settings.max_connections);
   const mayBlock = canSleep() && !ownedRegions.has(handle.region);
   return new Attachment(exports, buffer, slot, mayBlock);

@@ -10,38 +10,27 @@
 
 import {
   BLOCK_BYTES,
-  CACHE_LINE_BYTES,
-  INDEX_NAME_BYTES,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
-  LIFE_FREE,
   LIFE_REFUSED,
   LIFE_STATE_BITS,
   LIFE_STATE_MASK,
-  MAX_SEGMENTS,
-  PART_STATISTICS,
   PARTS,
   REGION_JOURNAL_RECORDS_OFFSET,
   REGION_REQUESTS_OFFSET,
   ST_BUSY,
-  STATISTIC_RESET,
   STATUS_SHUTDOWN,
-  WASM_PAGE_BYTES,
 } from "../../assembly/common/constants.ts";
-import { ClosedError, OutOfMemoryError, PallocError } from "../abi/errors.ts";
-import { compile, instantiate } from "../abi/load.ts";
+import { ClosedError, PallocError } from "../abi/errors.ts";
+import { compile } from "../abi/load.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
-import { type WasmMemory, type WasmModule, wasm } from "../abi/wasm-types.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import { ownedRegions } from "./backend.ts";
+import { type CarvedRegion, carve, checkSegments } from "./carve.ts";
 import { readControl } from "./control.ts";
-import {
-  type SegmentPlace,
-  type SharedMemoryHandle,
-  type SharedSegment,
-  segmentOf,
-} from "./handle.ts";
-import { type HelperError, Helpers } from "./helpers.ts";
+import { type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
+import { type HelperError, Helpers, type ScriptAddress } from "./helper-threads.ts";
+import { startIoWorkers } from "./io-workers.ts";
 import { initialiseStorage, type RecoveryResult, recover, restart } from "./recovery.ts";
 import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
 import {
@@ -49,20 +38,16 @@ import {
   type BufferStatistics,
   backendRows,
   countersOf,
-  partOf,
   type ShmemAllocationRow,
   shmemAllocations,
   sumCounters,
   type UsageCountRow,
   usageCounts,
-  writeName,
 } from "./statistics.ts";
 import { type ThreadWatch, type WatchableWorker, watchThreads } from "./threads.ts";
 import { SharedViews } from "./views.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
-const MAX_PAGES = 65535;
-const KILOBYTE = 1024;
 /** A reaper that met a partition lock in use tries again after this. */
 const REAP_AGAIN_MS = 1;
 /** Where the engine has no Atomics.waitAsync, attach requests are looked for this often. */
@@ -70,25 +55,6 @@ const POLL_MS = 20;
 
 /** Script of the writers' thread, from this folder. */
 const WRITER_ENTRY = "../writer-worker.js";
-
-/** Names of the parts of a region, in the order of PART_. */
-const PART_NAMES = [
-  "Shared Memory Header",
-  "ShmemIndex",
-  "Backend Slots",
-  "Named Locks",
-  "Buffer Mapping Locks",
-  "Buffer Strategy Status",
-  "Departed Backend Counters",
-  "Checkpointer and Writer Statistics",
-  "Buffer Descriptors",
-  "Shared Buffer Lookup Table",
-  "Buffer Holds",
-  "Checkpoint BufferIds",
-  "Journalled Blocks",
-  "Backend Pages",
-  "Buffer Blocks",
-] as const;
 
 /** How a region is created. */
 export interface SharedMemoryOptions {
@@ -98,6 +64,11 @@ export interface SharedMemoryOptions {
   readonly storage: StorageManager;
   /** Structures of the user's own: name, up to 48 bytes, to length in bytes. At most 64. */
   readonly segments?: Readonly<Record<string, number>>;
+  /**
+   * Where the script of I/O workers lies, with io_method worker; `false` starts none: then the user
+   * does, with `runIoWorkerSync`. Default: the package's own on Node, none in a browser.
+   */
+  readonly ioWorkers?: ScriptAddress | false;
   /** Take the checked build: invariants are tested at a cost. Default false. */
   readonly checked?: boolean;
 }
@@ -105,7 +76,7 @@ export interface SharedMemoryOptions {
 /** How the thread of the writers is started. */
 export interface WriterThreadOptions {
   /** Where `palloc/writer-worker` lies, if a bundler has moved it. Default: beside this module. */
-  readonly entry?: URL;
+  readonly entry?: ScriptAddress;
 }
 
 /** A backend that ended without detaching. What it held has been given back. */
@@ -177,9 +148,20 @@ export class SharedMemory {
         segments: region.places,
       };
       const { exports } = region;
-      return new SharedMemory({ settings, handle, exports, storage, recovery, release });
+      const shared = new SharedMemory({ settings, handle, exports, storage, recovery, release });
+      await shared.#startIoWorkers(options.ioWorkers);
+      return shared;
     } catch (error) {
       release?.();
+      throw error;
+    }
+  }
+
+  async #startIoWorkers(entry: ScriptAddress | false | undefined): Promise<void> {
+    try {
+      await startIoWorkers(this.#helpers, this.settings, entry);
+    } catch (error) {
+      await this.close();
       throw error;
     }
   }
@@ -206,7 +188,7 @@ export class SharedMemory {
 
   /**
    * Starts a thread that writes behind all others: the background writer, and the checkpointer that
-   * takes a checkpoint every `checkpoint_timeout`. They are backends of their own, two of
+   * takes a checkpoint every `checkpoint_timeout`. They are backends of their own, in slots beside
    * max_connections. The thread ends when the region closes, does not keep the process alive, and
    * is started again if it dies. Resolves when both are attached. Node only; in a browser's worker
    * call {@link runWriters}.
@@ -348,7 +330,7 @@ export class SharedMemory {
 
   /** Backend slots, the owner's included. */
   #slots(): number {
-    return this.settings.maxConnections + 1;
+    return this.settings.slots;
   }
 
   #mustBeOpen(): void {
@@ -366,85 +348,6 @@ interface RegionParts {
 }
 
 // ── Creating ─────────────────────────────────────────────────────────────────────────────────────
-
-interface CarvedRegion {
-  readonly exports: SharedExports;
-  readonly memory: WasmMemory<SharedArrayBuffer>;
-  readonly places: Readonly<Record<string, SegmentPlace>>;
-}
-
-/** Makes the memory, lays it out and publishes it, with this thread in the owner's slot 0. */
-function carve(
-  module: WasmModule,
-  settings: ResolvedSettings,
-  segments: readonly (readonly [string, number])[],
-): CarvedRegion {
-  const slots = settings.maxConnections + 1;
-  const segmentBytes = segments.reduce((sum, [, bytes]) => sum + roundedUp(bytes), 0);
-  const memory = reserve(pagesFor(module, settings, segmentBytes), settings);
-  const exports = instantiate<SharedExports>(module, memory);
-  const checksums = settings.dataChecksums ? 1 : 0;
-  exports.createRegion(memory.buffer.byteLength, settings.sharedBuffers, slots, checksums);
-  PART_NAMES.forEach((name, part) => {
-    writeName(memory.buffer, part, name);
-  });
-  const statistics = partOf(memory.buffer, PART_STATISTICS).off;
-  new DataView(memory.buffer).setFloat64(statistics + STATISTIC_RESET, Date.now(), true);
-  const places = segments.map(([name, size], index): [string, SegmentPlace] => {
-    const offset = exports.addSegment(size) >>> 0;
-    writeName(memory.buffer, PARTS + index, name);
-    return [name, { offset, size }];
-  });
-  exports.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
-  exports.enter(0, 0);
-  exports.publishRegion();
-  return { exports, memory, places: Object.fromEntries(places) };
-}
-
-/** Asks the module, over a memory of one page, how large the region must be. */
-function pagesFor(module: WasmModule, settings: ResolvedSettings, segmentBytes: number): number {
-  const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
-  const exports = instantiate<SharedExports>(module, probe);
-  const slots = settings.maxConnections + 1;
-  return exports.regionPages(settings.sharedBuffers, slots, segmentBytes) >>> 0;
-}
-
-function reserve(pages: number, settings: ResolvedSettings): WasmMemory<SharedArrayBuffer> {
-  const bytes = pages * WASM_PAGE_BYTES;
-  const hint =
-    `Lower shared_buffers (${settings.show("shared_buffers")}) or max_connections ` +
-    `(${settings.maxConnections}); a WebAssembly memory ends at 4 GB.`;
-  const detail = `A region of ${Math.ceil(bytes / KILOBYTE)} kB was asked for.`;
-  const message = "could not create shared memory segment";
-  if (pages > MAX_PAGES) throw new OutOfMemoryError(bytes, undefined, { message, detail, hint });
-  try {
-    const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
-    return memory as WasmMemory<SharedArrayBuffer>;
-  } catch (cause) {
-    throw new OutOfMemoryError(bytes, undefined, { message, detail, hint, cause });
-  }
-}
-
-function roundedUp(bytes: number): number {
-  return Math.ceil(bytes / CACHE_LINE_BYTES) * CACHE_LINE_BYTES;
-}
-
-function checkSegments(segments: Readonly<Record<string, number>>): [string, number][] {
-  const entries = Object.entries(segments);
-  if (entries.length > MAX_SEGMENTS) {
-    throw new RangeError(`a region has at most ${MAX_SEGMENTS} segments, not ${entries.length}`);
-  }
-  for (const [name, bytes] of entries) {
-    const length = new TextEncoder().encode(name).length;
-    if (length < 1 || length > INDEX_NAME_BYTES) {
-      throw new RangeError(`a segment's name has 1 to ${INDEX_NAME_BYTES} bytes: "${name}"`);
-    }
-    if (!Number.isInteger(bytes) || bytes < 1 || bytes > MAX_PAGES * WASM_PAGE_BYTES) {
-      throw new RangeError(`segment "${name}" has a size of 1 byte or more, not ${bytes}`);
-    }
-  }
-  return entries;
-}
 
 /**
  * Initialises new storage, refuses storage that does not fit this region, and brings what is there

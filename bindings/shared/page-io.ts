@@ -22,10 +22,13 @@ import {
   BUFFER_MASK,
   FORK_BITS,
   IN_PROGRESS,
+  IO_REQUEST_PAGES,
   NEED_READ,
   NEED_WRITE,
   PAGE_CHECKSUM_OFFSET,
   PAGE_GOOD,
+  REQUEST_DONE,
+  REQUEST_RETURNED,
   ST_BUSY,
   ST_MISS,
   ST_SELF,
@@ -42,6 +45,7 @@ import {
   remedyOf,
 } from "./damage.ts";
 import type { IoCounts } from "./io-counts.ts";
+import type { IoQueue } from "./io-queue.ts";
 import { type Journal, type PageWrite, runsOf } from "./journal.ts";
 import { type Routine, SELF, SLEEP } from "./routine.ts";
 import type { Strategy } from "./strategy.ts";
@@ -55,10 +59,20 @@ const LOOK_AHEAD = 4;
 
 export type { BadPage };
 
+/** Pages to be read, neighbours, into frames that are this backend's to read into. */
+interface PageRead {
+  readonly id: number;
+  readonly block: number;
+  readonly buffers: readonly number[];
+  readonly context: number;
+  readonly bad: BadPage;
+}
+
 /** What a {@link PageIo} needs. */
 export interface PageIoParts {
   readonly attachment: Attachment;
   readonly journal: Journal;
+  readonly queue: IoQueue;
   readonly buffers: number;
   readonly counts: IoCounts;
   readonly damage: DamageSettings;
@@ -186,10 +200,9 @@ export class PageIo {
     const buffer = located & BUFFER_MASK;
     let status = located;
     try {
-      while ((status & IN_PROGRESS) !== 0) {
+      if ((status & IN_PROGRESS) !== 0) {
         yield SLEEP;
-        status = yield* this.#withoutSelf(() => exports.ensureValid(buffer, context));
-        this.#attachment.check(status);
+        status = yield* this.#untilEnded(buffer, context);
       }
     } catch (error) {
       exports.unpin(buffer);
@@ -199,8 +212,9 @@ export class PageIo {
   }
 
   /**
-   * Reads neighbours into frames that are this backend's to read into. All of these reads are ended
-   * when it returns or throws; a page that is none ends with an error, or as zeroes.
+   * Reads neighbours into frames that are this backend's to read into, or has an I/O worker do it.
+   * All of these reads are ended when it returns or throws, or are a worker's to end; a page that
+   * is none ends with an error, or as zeroes.
    */
   *read(
     id: number,
@@ -209,7 +223,68 @@ export class PageIo {
     context: number,
     bad: BadPage,
   ): Routine<void> {
+    const read = { id, block, buffers, context, bad };
+    if (!this.#parts.queue.isOpen) return yield* this.#readHere(read);
+    for (let at = 0; at < buffers.length; at += IO_REQUEST_PAGES) {
+      const next = at + IO_REQUEST_PAGES;
+      try {
+        yield* this.#readThere(partOf(read, at, next));
+      } catch (error) {
+        this.#letGo(buffers.slice(next));
+        throw error;
+      }
+    }
+  }
+
+  #letGo(buffers: readonly number[]): void {
+    for (const buffer of buffers) this.#attachment.exports.finishRead(buffer, 0);
+  }
+
+  /** Has a worker read, and reads here what no worker has taken, or read well. */
+  *#readThere(read: PageRead): Routine<void> {
+    const { id, block, buffers, context } = read;
+    const began = this.#parts.counts.begin();
+    const fate = yield* this.#parts.queue.read(id, block, buffers);
+    if (fate === REQUEST_RETURNED) yield* this.#readHere(read);
+    else if (fate === REQUEST_DONE) {
+      this.#parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
+    } else yield* this.#readAgain(read);
+  }
+
+  /**
+   * Reads here what a worker could not read, to meet its error. Anybody may read these frames by
+   * now: as many as are free are taken on for one call, and none is held while another is awaited.
+   */
+  *#readAgain(read: PageRead): Routine<void> {
+    const { buffers, context } = read;
+    let at = 0;
+    while (at < buffers.length) {
+      const first = yield* this.#untilEnded(buffers[at] ?? 0, context);
+      let end = at + 1;
+      if ((first & NEED_READ) !== 0) {
+        while (end < buffers.length && this.#takesOn(buffers[end] ?? 0, context)) end += 1;
+        yield* this.#readHere(partOf(read, at, end));
+      }
+      at = end;
+    }
+  }
+
+  #takesOn(buffer: number, context: number): boolean {
+    const status = this.#attachment.exports.ensureValid(buffer, context);
+    return status >= 0 && (status & NEED_READ) !== 0;
+  }
+
+  /** Waits for who reads a pinned page; the buffer if it is valid, or with NEED_READ. */
+  *#untilEnded(buffer: number, context: number): Routine<number> {
     const { exports } = this.#attachment;
+    for (;;) {
+      const status = yield* this.#withoutSelf(() => exports.ensureValid(buffer, context));
+      if ((this.#attachment.check(status) & IN_PROGRESS) === 0) return status;
+      yield SLEEP;
+    }
+  }
+
+  *#readHere({ id, block, buffers, context, bad }: PageRead): Routine<void> {
     const [relation, fork] = partsOf(id);
     const warnings: string[] = [];
     let done = 0;
@@ -224,7 +299,7 @@ export class PageIo {
         done += 1;
       }
     } finally {
-      for (const buffer of buffers.slice(done)) exports.finishRead(buffer, 0);
+      this.#letGo(buffers.slice(done));
     }
     // Only now: whoever hears them may throw.
     for (const warning of warnings) this.#parts.warn(warning);
@@ -377,6 +452,10 @@ export class PageIo {
 /** The relation and fork that a pool's file word names. @internal */
 export function partsOf(id: number): [relation: number, fork: Fork] {
   return [id >>> FORK_BITS, (id & FORK_MASK) as Fork];
+}
+
+function partOf(read: PageRead, from: number, to: number): PageRead {
+  return { ...read, block: read.block + from, buffers: read.buffers.slice(from, to) };
 }
 
 function byPlace(a: PageWrite, b: PageWrite): number {

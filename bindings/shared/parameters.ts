@@ -70,8 +70,7 @@ export interface EnumParameter extends ParameterBase {
 /** One row of the table of parameters. */
 export type Parameter = IntegerParameter | RealParameter | BoolParameter | EnumParameter;
 
-const INT_MAX = 2147483647;
-/** Half of it: what PostgreSQL allows for numbers of buffers. */
+/** Half of a 32-bit INT_MAX: what PostgreSQL allows for numbers of buffers. */
 const HALF_INT_MAX = 1073741823;
 
 /** All parameters, by name. */
@@ -205,8 +204,8 @@ export const parameters: readonly Parameter[] = [
     unit: null,
     context: "postmaster",
     description: "Who reads and writes: the backend itself, or I/O workers.",
-    // PostgreSQL starts with worker, and starts the workers. A region starts no thread by itself:
-    // its owner starts I/O workers and says so.
+    // PostgreSQL starts with worker. Here a worker is a thread with an engine of its own, some
+    // 10 MB and 50 ms, so it is started where somebody asks for it.
     bootValue: "sync",
     values: ["sync", "worker"],
   },
@@ -239,7 +238,7 @@ export const parameters: readonly Parameter[] = [
     // PostgreSQL starts with 100. Each costs a column in every table of holds, and threads are few.
     bootValue: 16,
     min: 1,
-    max: 1021, // MAX_BACKENDS without the owner
+    max: 987, // MAX_BACKENDS without the owner, two writers and 32 I/O workers
   },
   {
     name: "shared_buffers",

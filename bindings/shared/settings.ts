@@ -5,6 +5,7 @@
  * PostgreSQL: src/backend/utils/misc/guc.c, the values behind it
  */
 
+import { WRITER_SLOTS } from "../../assembly/common/constants.ts";
 import { UndefinedParameterError } from "../abi/errors.ts";
 import { type ParameterValue, parseValue, showValue } from "./parameter-texts.ts";
 import { type Parameter, parameters } from "./parameters.ts";
@@ -17,7 +18,7 @@ export interface Settings {
   readonly work_mem?: string | number;
   /** What a hash table may use, in multiples of work_mem. Default 2. */
   readonly hash_mem_multiplier?: string | number;
-  /** Backends at one time. Default 16, where PostgreSQL has 100; at most 1021. */
+  /** Backends at one time. Default 16, where PostgreSQL has 100; at most 987. */
   readonly max_connections?: string | number;
   /** Whether pages carry a checksum. Default on. */
   readonly data_checksums?: string | number | boolean;
@@ -126,6 +127,17 @@ export class ResolvedSettings {
   /** Backends at one time. */
   get maxConnections(): number {
     return this.values.max_connections;
+  }
+
+  /** Backend slots that are kept for helper threads: two writers, and the I/O workers if any. */
+  get helperSlots(): number {
+    const { io_method, io_workers } = this.values;
+    return WRITER_SLOTS + (io_method === "worker" ? io_workers : 0);
+  }
+
+  /** All backend slots: the owner's, those of max_connections, and those of helpers. */
+  get slots(): number {
+    return 1 + this.maxConnections + this.helperSlots;
   }
 
   /** Whether pages carry a checksum. */

@@ -35,6 +35,7 @@ import {
 } from "../../assembly/common/constants.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import type { SharedMemoryHandle } from "./handle.ts";
+import { resolveSettings } from "./settings.ts";
 
 /** What all backends have done with the pool, those that have left included. */
 export interface BufferStatistics {
@@ -168,7 +169,7 @@ export function countersOf({ memory, settings }: SharedMemoryHandle): {
 } {
   const gone = partOf(memory.buffer, PART_DEPARTED).off;
   const holds = partOf(memory.buffer, PART_HOLDS);
-  const slots = settings.max_connections + 1;
+  const { slots } = resolveSettings(settings);
   const columnBytes = holds.size / slots;
   return {
     departed: Array.from({ length: BACKEND_KINDS }, (_, kind) => gone + kind * COUNTERS_BYTES),

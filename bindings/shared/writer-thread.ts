@@ -23,7 +23,7 @@ export interface RunWritersOptions extends WriterOptions {
 const PRIVATE_MEMORY = "1MB";
 
 /**
- * Attaches a background writer and a checkpointer to a region, two of its max_connections, and runs
+ * Attaches a background writer and a checkpointer to a region, in slots beside max_connections, and runs
  * them until the region ends or the signal says so; then detaches them. For a worker that has
  * nothing else to do: while pages are written or synced, the thread does nothing else.
  *
@@ -35,6 +35,7 @@ export async function runWriters(
 ): Promise<void> {
   const options: BackendOptions = {
     memory: { maxMemory: PRIVATE_MEMORY },
+    helper: true,
     ...(storage === undefined ? {} : { storage }),
   };
   const writer = await Backend.attach(handle, options);

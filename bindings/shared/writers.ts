@@ -227,7 +227,7 @@ export class BackgroundWriter {
     return { lap, estimate, wanted: this.#wanted(allocations, estimate) };
   }
 
-  /** Buffers from where cleaning stands to the hand, a lap later. Fell behind: begin at the hand. */
+  /** Buffers from where cleaning stands to the hand, a lap later; fallen behind: a whole lap. */
   #lap(hand: number, passes: number, first: boolean): number {
     const { buffers } = this.#ground.io;
     const ahead = (this.#nextPass - passes) | 0;

@@ -25,8 +25,8 @@ import {
   SharedMemory,
   StorageError,
 } from "../../bindings/index.ts";
-import type { StorageHandle, StorageManager } from "../../bindings/storage/manager.ts";
-import { memoryStorage, openStorage } from "../../bindings/storage/memory.ts";
+import { type IoMethod, ioMethods, withIoMethod } from "../support/io-methods.ts";
+import { notedStorage, openStorage } from "../support/noted-storage.ts";
 import {
   NoUnpinnedBuffers,
   ReadFailed,
@@ -39,7 +39,8 @@ const BUFFERS = 16;
 const LETTERS = ["A", "B", "C"] as const;
 const FIRST_BLOCKS = 32;
 const STAMP_OFFSET = 24;
-const RUNS = 150;
+/** A region with I/O workers starts threads, so there are fewer of them. */
+const RUNS = { sync: 150, worker: 10 } as const;
 /** Ends the shrinking of a failure, so that it is printed before the test's time is over. */
 const LIMIT_MS = 40_000;
 const LONGEST = 150;
@@ -163,13 +164,13 @@ class PoolSide implements Side {
   readonly #shared: SharedMemory;
   readonly #backends: readonly Backend[];
   readonly #relations: readonly Relation[];
-  readonly #io: string[];
+  readonly #takeNotes: () => string[];
   readonly #extendsBefore: number;
 
-  private constructor(shared: SharedMemory, backends: readonly Backend[], io: string[]) {
+  private constructor(shared: SharedMemory, backends: readonly Backend[], notes: () => string[]) {
     this.#shared = shared;
     this.#backends = backends;
-    this.#io = io;
+    this.#takeNotes = notes;
     this.#relations = backends.map((backend, index) =>
       index === 0 ? backend.createRelationSync("pages") : backend.openRelationSync("pages"),
     );
@@ -177,18 +178,17 @@ class PoolSide implements Side {
     this.#extendsBefore = shared.statistics().extends;
   }
 
-  static async open(checked: boolean): Promise<PoolSide> {
-    const io: string[] = [];
-    const storage = noting(memoryStorage(), io);
+  static async open(checked: boolean, method: IoMethod): Promise<PoolSide> {
+    const { storage, take } = notedStorage();
     const settings = { shared_buffers: "128kB", max_connections: LETTERS.length };
-    const shared = await SharedMemory.create({ settings, storage, checked });
+    const options = withIoMethod(method, { settings, storage, checked });
+    const shared = await SharedMemory.create(options);
     const backends: Backend[] = [];
     for (const _ of LETTERS) {
-      const opener = (handle: StorageHandle): StorageManager => noting(openStorage(handle), io);
       const memory = { maxMemory: "1MB" };
-      backends.push(await Backend.attach(shared.handle, { storage: opener, memory }));
+      backends.push(await Backend.attach(shared.handle, { storage: openStorage, memory }));
     }
-    return new PoolSide(shared, backends, io);
+    return new PoolSide(shared, backends, take);
   }
 
   /** Number of the main fork of the relation. */
@@ -231,7 +231,7 @@ class PoolSide implements Side {
   observe(): Observed {
     const { hits, reads, writes, evictions, extends: grown } = this.#shared.statistics();
     return {
-      ...{ io: this.#io.splice(0), hits, reads, writes, evictions },
+      ...{ io: this.#takeNotes(), hits, reads, writes, evictions },
       extends: grown - this.#extendsBefore,
       usage: this.#shared.usageCounts(),
       pinned: this.#backends.map(({ buffers }) => buffers.pinnedBuffers()),
@@ -263,26 +263,6 @@ class PoolSide implements Side {
   #relation(index: number): Relation {
     return present(this.#relations[index]);
   }
-}
-
-/** A storage manager that notes each block read and written. */
-function noting(inner: StorageManager, io: string[]): StorageManager {
-  return new Proxy(inner, {
-    get(target, name) {
-      const member: unknown = Reflect.get(target, name, target);
-      if (typeof member !== "function") return member;
-      return (...values: unknown[]): unknown => {
-        const result: unknown = member.apply(target, values);
-        if (name === "readSync") io.push(`read ${values[2]}`);
-        if (name === "writeSync") io.push(`write ${values[2]}`);
-        if (name === "writevSync") {
-          const [, , first, pages] = values as [number, number, number, unknown[]];
-          io.push(...pages.map((_, index) => `write ${first + index}`));
-        }
-        return result;
-      };
-    },
-  });
 }
 
 function viewOf(bytes: Uint8Array): DataView {
@@ -372,8 +352,8 @@ function outcomeOf<T>(act: () => T): { value?: T; error?: string } {
   }
 }
 
-async function play(history: string, checked: boolean): Promise<void> {
-  const pool = await PoolSide.open(checked);
+async function play(history: string, checked: boolean, method: IoMethod): Promise<void> {
+  const pool = await PoolSide.open(checked, method);
   try {
     const match = new Match(pool);
     for (const word of history.split(" ").filter((one) => one !== "")) match.step(word);
@@ -416,15 +396,17 @@ describe("the twin by itself", () => {
   });
 });
 
-describe.each([
-  { build: "release", checked: false },
-  { build: "checked", checked: true },
-])("the $build build", ({ checked }) => {
-  test.each(replays)("follows the twin through: %s", (history) => play(history, checked));
+const variants = ioMethods.flatMap((method) => [
+  { build: "release", checked: false, method },
+  { build: "checked", checked: true, method },
+]);
+
+describe.each(variants)("the $build build, io_method $method", ({ checked, method }) => {
+  test.each(replays)("follows the twin through: %s", (history) => play(history, checked, method));
 
   test("follows the twin through random histories", { timeout: 2 * LIMIT_MS }, async () => {
-    const property = fc.asyncProperty(histories, (history) => play(history, checked));
-    await fc.assert(property, { numRuns: RUNS, interruptAfterTimeLimit: LIMIT_MS });
+    const property = fc.asyncProperty(histories, (history) => play(history, checked, method));
+    await fc.assert(property, { numRuns: RUNS[method], interruptAfterTimeLimit: LIMIT_MS });
     expect(seen).toContain("no unpinned buffers available");
     expect(seen).toContain("not read");
   });

@@ -1,6 +1,6 @@
 // Checkpoints through the public calls: what they report, that one that is spread over time makes
-// room and still hurries for who waits, and that others change pages meanwhile. What a crash finds is
-// the business of test/durability.
+// room and still hurries for who waits, and that others change pages meanwhile. What a crash finds
+// is the business of test/durability.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

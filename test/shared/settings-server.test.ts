@@ -24,7 +24,7 @@ interface ServerRow {
 const DIFFERENT: Readonly<Record<string, Partial<ServerRow>>> = {
   data_checksums: { context: "postmaster", boot_val: "on" },
   io_method: { boot_val: "sync" },
-  max_connections: { boot_val: "16", max_val: "1021" },
+  max_connections: { boot_val: "16", max_val: "987" },
 };
 
 const TEXTS = [

@@ -35,6 +35,8 @@ export interface RawRegionOptions {
   /** Backends besides the owner in slot 0. */
   readonly backends?: number;
   readonly checksums?: boolean;
+  /** Whether there is a queue for I/O workers. Default false. */
+  readonly queue?: boolean;
   readonly host?: HostFunctions;
 }
 
@@ -51,17 +53,20 @@ export class RawRegion {
 
   constructor(options: RawRegionOptions = {}) {
     const { checked = false, buffers = 16, backends = 3, checksums = false, host = {} } = options;
+    const queued = options.queue === true ? 1 : 0;
     const module = compileSync("shared", checked);
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
     const pages = instantiate<SharedExports>(module, probe, host).regionPages(
       buffers,
       backends + 1,
       0,
+      queued,
     );
     const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     const make = (): SharedExports => instantiate<SharedExports>(module, memory, host);
     const owner = make();
-    owner.createRegion(memory.buffer.byteLength, buffers, backends + 1, checksums ? 1 : 0);
+    const { byteLength } = memory.buffer;
+    owner.createRegion(byteLength, buffers, backends + 1, checksums ? 1 : 0, 0, queued);
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
     owner.publishRegion();

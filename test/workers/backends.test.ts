@@ -1,12 +1,14 @@
 // Backends in real worker threads: they share pages, take turns at locks, and however one ends, the
 // others go on. Workers run the built package; this file waits for events, never for a time.
 
-import { afterEach, describe, expect, it } from "vitest";
-import { Backend, type BackendDeath, SharedMemory } from "../../bindings/index.ts";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Backend, type BackendDeath, type BackendRow, SharedMemory } from "../../bindings/index.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
+import { type IoMethod, ioMethods, withIoMethod } from "../support/io-methods.ts";
 import { builds } from "../support/region.ts";
 import { Remote } from "./commands.ts";
 
+const CONNECTIONS = 3;
 const open: SharedMemory[] = [];
 const remotes: Remote[] = [];
 
@@ -15,13 +17,17 @@ afterEach(async () => {
   for (const shared of open.splice(0)) await shared.close();
 });
 
+let method: IoMethod = "sync";
+
 async function region(checked: boolean, buffers = "128kB"): Promise<SharedMemory> {
-  const shared = await SharedMemory.create({
-    settings: { shared_buffers: buffers, max_connections: 3 },
-    storage: memoryStorage(),
-    segments: { barrier: 64 },
-    checked,
-  });
+  const shared = await SharedMemory.create(
+    withIoMethod(method, {
+      settings: { shared_buffers: buffers, max_connections: CONNECTIONS },
+      storage: memoryStorage(),
+      segments: { barrier: 64 },
+      checked,
+    }),
+  );
   open.push(shared);
   return shared;
 }
@@ -39,7 +45,20 @@ function death(shared: SharedMemory): Promise<BackendDeath> {
   });
 }
 
-describe.each(builds)("%s build", (_, checked) => {
+/** The slots in use, those of I/O workers left out. */
+function clients(shared: SharedMemory): BackendRow[] {
+  return shared.backends().filter(({ slot }) => slot <= CONNECTIONS);
+}
+
+const variants = ioMethods.flatMap((each) =>
+  builds.map(([build, checked]) => [build, each, checked] as const),
+);
+
+describe.each(variants)("%s build, io_method %s", (_, current, checked) => {
+  beforeEach(() => {
+    method = current;
+  });
+
   it("what one worker wrote another reads from the same frame", async () => {
     const shared = await region(checked);
     const [a, b] = [await attached(shared), await attached(shared)];
@@ -87,7 +106,7 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(await waiting).toBe(9);
     expect(await died).toMatchObject({ slot: 1 });
     expect(shared.usageCounts().reduce((sum, { pinned }) => sum + pinned, 0)).toBe(0);
-    expect(shared.backends().map(({ slot }) => slot)).toEqual([2]);
+    expect(clients(shared).map(({ slot }) => slot)).toEqual([2]);
   });
 
   it("an uncaught error ends a backend like any other end", async () => {
@@ -97,7 +116,7 @@ describe.each(builds)("%s build", (_, checked) => {
     await a.call("lockExclusive", await a.call("pin", "t", 0));
     await a.call("throwUncaught");
     await a.exited;
-    expect(shared.backends()).toEqual([]);
+    expect(clients(shared)).toEqual([]);
     const b = await attached(shared);
     expect(await b.call("read", "t", 0)).toBe(0);
   });
@@ -111,7 +130,7 @@ describe.each(builds)("%s build", (_, checked) => {
     await a.call("lockExclusive", await a.call("pin", "t", 0));
     void a.call("exit", 0);
     await a.exited;
-    expect(shared.backends()).toEqual([]);
+    expect(clients(shared)).toEqual([]);
     expect(deaths).toEqual([]);
   });
 
@@ -120,15 +139,19 @@ describe.each(builds)("%s build", (_, checked) => {
     for (let turn = 0; turn < 5; turn += 1) {
       const remote = await attached(shared);
       await remote.call("allocate", 100);
-      expect(shared.backends().map(({ slot }) => slot)).toEqual([1]);
+      expect(clients(shared).map(({ slot }) => slot)).toEqual([1]);
       if (turn % 2 === 0) await remote.call("detach");
       await remote.terminate();
     }
-    expect(shared.backends()).toEqual([]);
+    expect(clients(shared)).toEqual([]);
   });
 });
 
-describe("attaching", () => {
+describe.each(ioMethods)("attaching, io_method %s", (current) => {
+  beforeEach(() => {
+    method = current;
+  });
+
   it("one backend more than max_connections is refused", async () => {
     const shared = await region(false);
     for (let count = 0; count < 3; count += 1) await attached(shared);
@@ -144,7 +167,7 @@ describe("attaching", () => {
     const shared = await region(false);
     const a = await attached(shared);
     await expect(a.call("attachInChild")).rejects.toMatchObject({ code: "57P03" });
-    expect(shared.backends()).toHaveLength(1);
+    expect(clients(shared)).toHaveLength(1);
   });
 
   it("a worker made before the region is refused, and attaches once it is watched", async () => {
@@ -166,7 +189,7 @@ describe("attaching", () => {
     const relation = backend.createRelationSync("t");
     expect(backend.buffers.extendSync(relation, 3)).toBe(0);
     expect(relation.blocksSync()).toBe(3);
-    expect(shared.backends()).toEqual([{ slot: 1, threadId: 0, state: "active" }]);
+    expect(clients(shared)).toEqual([{ slot: 1, threadId: 0, state: "active" }]);
   });
 
   it("closing the region fails every backend with 57P01, sleepers included", async () => {

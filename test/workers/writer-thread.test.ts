@@ -123,11 +123,26 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(workers.map((worker) => worker.threadId)).toEqual([-1]);
   });
 
-  it("one that finds no room is an error of the start, and leaves nothing", async () => {
+  it("it takes no place of a client, and has one when the clients have all", async () => {
     const shared = await region(checked, memoryStorage(), { max_connections: 1 });
-    await expect(shared.startWriter({ entry })).rejects.toMatchObject({ code: "53300" });
-    await vi.waitFor(() => expect(shared.backends()).toEqual([]), WAIT);
-    await expect(shared.startWriter({ entry })).rejects.toMatchObject({ code: "53300" });
+    await attached(shared);
+    await shared.startWriter({ entry });
+    expect(shared.backends()).toHaveLength(3);
+    await expect(attached(shared)).rejects.toMatchObject({ code: "53300" });
+  });
+
+  it("one that does not get ready is an error of the start, and can be tried again", async () => {
+    const shared = await region(checked, memoryStorage());
+    const errors: HelperError[] = [];
+    shared.onHelperError((error) => errors.push(error));
+    const nowhere = new URL("./no-such-file.js", entry);
+    await expect(shared.startWriter({ entry: nowhere })).rejects.toMatchObject({
+      code: expect.stringMatching(/NOT_FOUND/),
+    });
+    expect(errors).toEqual([]);
+    expect(shared.backends()).toEqual([]);
+    await shared.startWriter({ entry });
+    expect(shared.backends()).toHaveLength(2);
   });
 
   it("one that dies is repaired, told of and started again", async () => {

@@ -2,13 +2,14 @@
  * Helper threads: workers that the owner of a region starts beside those of the user, to write
  * behind them or to read for them. Node only; in a browser the user makes the worker.
  *
- *   owner    start ──► Worker(entry, {handle, data})          close ──► status word, wake, wait
- *   helper             attach … "ready" … work … "error" …              RegionGoneError → detach, end
+ *   owner    start ─► Worker(entry, {handle, data})     close ─► status word, wake, wait
+ *   helper            attach … "ready" … work … "error" …         RegionGoneError → detach, end
  *
- * A helper attaches like any backend, so that its end is noticed and what it held is given back: it
- * takes slots of max_connections. One that ends while the region runs is told of and started again a
- * second later; with its slot repaired nothing is lost. Where it does not even get ready, at its
- * first start, `start` fails and nothing is tried again. Helpers do not keep the process alive.
+ * A helper attaches like any backend, so that its end is noticed and what it held is given back;
+ * its slots are beside max_connections. One that ends while the region runs is told of and started
+ * again a second later; with its slot repaired nothing is lost. Where it does not even get ready,
+ * at its first start, `start` fails and nothing is tried again. Helpers do not keep the process
+ * alive.
  *
  * PostgreSQL: src/backend/postmaster/postmaster.c, StartChildProcess, process_pm_child_exit
  */
@@ -34,11 +35,16 @@ export interface HelperError {
   readonly ended: boolean;
 }
 
+/** Where a script lies; a `URL` fits. */
+export interface ScriptAddress {
+  readonly href: string;
+}
+
 /** A helper to be started. @internal */
 export interface HelperPlan {
   readonly helper: string;
   /** Its script: beside this module's folder, or an address of its own. */
-  readonly entry: string | URL;
+  readonly entry: string | ScriptAddress;
   /** Reaches the helper with the handle; can be posted. */
   readonly data?: unknown;
 }
@@ -133,7 +139,8 @@ export class Helpers {
       });
     }
     const { helper, data } = plan;
-    const url = typeof plan.entry === "string" ? new URL(plan.entry, import.meta.url) : plan.entry;
+    const { entry } = plan;
+    const url = new URL(typeof entry === "string" ? entry : entry.href, import.meta.url);
     const workerData: HelperData = { palloc: { helper, handle: this.#handle, data } };
     const thread = new workers.Worker(url, { workerData, name: `palloc ${helper}` });
     this.#watch(thread);
