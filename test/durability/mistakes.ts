@@ -80,7 +80,6 @@ function* writtenFirst(this: Journal, world: World, pages: readonly PageWrite[])
   yield* protect.call(this, pages);
 }
 
-// biome-ignore lint/correctness/useYield: a routine that does nothing
 function* nothing(): Routine<void> {}
 
 /** Has each backend see other images as missing. */
