@@ -39,6 +39,8 @@ export interface Known extends ModelRelation {
 /** How a life is begun. */
 export interface WorldOptions {
   readonly settings?: Settings;
+  /** Take the checked build. Default false. */
+  readonly checked?: boolean;
   /** Changes the storage of each backend: how mistakes are planted. */
   readonly plant?: (storage: FileStorage, world: World) => void;
 }
@@ -82,6 +84,7 @@ export class World {
     const shared = await SharedMemory.create({
       storage,
       settings: { ...settings, ...options.settings },
+      checked: options.checked ?? false,
     });
     const world = new World(disk, shared, options);
     world.cuts.set(world.committed, copyOf(state));
