@@ -47,9 +47,16 @@ export interface RecoveryResult {
 /** Sums the 8 kB of a page as `pageDigest` does. @internal */
 export type Digest = (image: Uint8Array) => number;
 
-/** Initialises new storage: no relations, checkpoint 1. @internal */
+/**
+ * Initialises new storage: no relations, checkpoint 1. What a crash within that has left is new.
+ *
+ * @throws {@link DataCorruptedError} XX001 if it is not new, but has lost its control document
+ * @internal
+ */
 export function initialiseStorage(storage: StorageManager, dataChecksums: boolean): Control {
   const control = newControl(dataChecksums);
+  const isOld = storage.journalsSync().some((journal) => journal > control.checkpoint);
+  if (isOld || storage.relationsSync().length > 0) throw controlMissing();
   for (const journal of storage.journalsSync()) storage.removeJournalSync(journal);
   beginJournal(storage, control);
   storage.syncJournalSync(control.checkpoint);
@@ -185,6 +192,17 @@ function orderlyLength(storage: StorageManager, number: number): number | undefi
     if (error instanceof PallocError && error.code === "XX001") return undefined;
     throw error;
   }
+}
+
+function controlMissing(): DataCorruptedError {
+  return new DataCorruptedError(
+    "control document is missing",
+    { relation: "palloc.control" },
+    {
+      detail: "There are relations or journals, and nothing says which of them count.",
+      hint: "Restore the data directory from a copy, or begin a new one.",
+    },
+  );
 }
 
 function damaged(

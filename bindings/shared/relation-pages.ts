@@ -114,12 +114,14 @@ export class RelationPages {
   *drop(name: string): Routine<void> {
     const { journal, relations } = this.#parts;
     const remove = function* (this: RelationPages): Routine<void> {
-      const { id } = relations.open(name);
+      const { id, number } = relations.open(name);
       yield* this.#untilUnused(name, () => this.#exports.pagesInUse(id, 0));
-      const relation = yield* relations.forget(name);
-      const blocks = relation.blocksSync();
+      // All that storage may refuse is asked before the name goes.
+      const blocks = this.#parts.storage.blocksSync(number, 0);
+      const isCommitted = this.#isCommitted(number);
+      yield* relations.forget(name);
       yield* this.#untilUnused(name, () => this.#exports.dropPages(id, 0, blocks));
-      if (!this.#isCommitted(relation.number)) removeFiles(this.#parts.storage, relation.number);
+      if (!isCommitted) removeFiles(this.#parts.storage, number);
     };
     yield* journal.withCheckpointLock(remove.bind(this));
   }

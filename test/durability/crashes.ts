@@ -49,7 +49,11 @@ export class WrongState extends Error {
  * @returns the state that was found
  * @throws {@link WrongState} if none of its candidates is found
  */
-export async function check(image: CrashImage, options: CheckOptions, count: Count): Promise<State> {
+export async function check(
+  image: CrashImage,
+  options: CheckOptions,
+  count: Count,
+): Promise<State> {
   const random = new Random(options.seed);
   const { disk, n } = image;
   const later: CrashDisk[] = [];
@@ -59,7 +63,11 @@ export async function check(image: CrashImage, options: CheckOptions, count: Cou
     if (later.length < most) later.push(disk.image(random));
     else if (random.below(4) === 0) later[random.below(most)] = disk.image(random);
   };
-  const state = await started(image, options, most > 0 ? () => later.push(disk.image(random)) : undefined);
+  const state = await started(
+    image,
+    options,
+    most > 0 ? () => later.push(disk.image(random)) : undefined,
+  );
   count.images += 1;
   for (const again of later) {
     const nested = { disk: again, candidates: [state], n };
@@ -199,5 +207,8 @@ async function live(
   const image = { disk: last, candidates: world.candidates, n: disk.operations };
   if (killed) return { disk, state: image.candidates[0] ?? new Map() };
   const copy = last.image(new Random(0));
-  return { disk: last, state: await check({ ...image, disk: copy }, { seed: crashes.next() }, count) };
+  return {
+    disk: last,
+    state: await check({ ...image, disk: copy }, { seed: crashes.next() }, count),
+  };
 }

@@ -70,6 +70,8 @@ export class History {
   readonly #occurred: Occurred;
   readonly #accidents: Accidents;
   readonly #running = new Map<Seat, Running>();
+  /** Whether an operation may fail so: it has had no effect then. */
+  isTolerated: (error: unknown) => boolean = () => false;
   static #versions = 0;
 
   constructor(
@@ -141,7 +143,8 @@ export class History {
       }
     } catch (error) {
       this.#finish(seat, running);
-      if (!(error instanceof GivenUp)) throw error;
+      if (!(error instanceof GivenUp) && !this.isTolerated(error)) throw error;
+      if (fiber.kind === "extend") lengthen(running.uses);
     }
     if (this.#world.noteCut()) {
       this.#occurred.cuts += 1;
@@ -309,6 +312,13 @@ export class History {
     };
     return { kind: "change", routine, uses: known, effect };
   }
+}
+
+/** An extension that failed leaves whole blocks, as many as there was room for. */
+function lengthen(known: Known | undefined): void {
+  if (known === undefined) return;
+  const blocks = known.relation.blocksSync();
+  while (known.pages.length < blocks) known.pages.push(0);
 }
 
 interface Zeroed {

@@ -34,8 +34,10 @@ export function stamp(bytes: Uint8Array, { uid, block, version }: PageStamp): vo
   header.setUint16(SPECIAL_AT, BLOCK_BYTES, true);
   header.setUint16(VERSION_AT, PAGE_VERSION, true);
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, BLOCK_BYTES / 4);
-  const parts = [uid, block, version];
-  for (let at = HEADER_BYTES / 4; at < words.length; at++) words[at] = parts[at % 3] ?? 0;
+  words.set([uid, block, version], HEADER_BYTES / 4);
+  for (let done = 3, at = HEADER_BYTES / 4; at + done < words.length; done *= 2) {
+    words.copyWithin(at + done, at, Math.min(at + done, words.length - done));
+  }
 }
 
 const expected = new Uint8Array(BLOCK_BYTES);

@@ -1,10 +1,10 @@
 // Real backends on the test's one thread, a step at a time: the routine that a call would run to its
 // end is taken out of it, and run between the steps of others.
 
+import type { Backend } from "../../bindings/index.ts";
 import { BackendParts } from "../../bindings/shared/backend-parts.ts";
 import type { BufferPoolParts } from "../../bindings/shared/number-pool.ts";
 import { type Routine, type Step, transfer } from "../../bindings/shared/routine.ts";
-import type { Backend } from "../../bindings/index.ts";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 
 /** Travels out of a call whose routine was taken. */

@@ -39,8 +39,10 @@ export interface Known extends ModelRelation {
 /** How a life is begun. */
 export interface WorldOptions {
   readonly settings?: Settings;
+  /** Take the checked build. Default false. */
+  readonly checked?: boolean;
   /** Changes the storage of each backend: how mistakes are planted. */
-  readonly plant?: (storage: FileStorage) => void;
+  readonly plant?: (storage: FileStorage, world: World) => void;
 }
 
 /** One life of a data directory. */
@@ -56,7 +58,7 @@ export class World {
   committing: number | undefined;
   /** Acts for the owner, who gives back what dead backends held. */
   readonly owner: SharedExports;
-  readonly #plant: ((storage: FileStorage) => void) | undefined;
+  readonly #plant: WorldOptions["plant"];
   readonly #words: Int32Array;
   readonly #backends: Backend[] = [];
   static #uids = 0;
@@ -79,7 +81,11 @@ export class World {
     options: WorldOptions = {},
   ): Promise<World> {
     const storage = disk.open(crashHandle());
-    const shared = await SharedMemory.create({ storage, settings: { ...settings, ...options.settings } });
+    const shared = await SharedMemory.create({
+      storage,
+      settings: { ...settings, ...options.settings },
+      checked: options.checked ?? false,
+    });
     const world = new World(disk, shared, options);
     world.cuts.set(world.committed, copyOf(state));
     const numbers = readRelations(storage)?.relations ?? {};
@@ -153,7 +159,7 @@ export class World {
       storage: (handle) => {
         const storage = this.disk.open(handle as FileStorage["handle"]);
         this.#follow(storage);
-        this.#plant?.(storage);
+        this.#plant?.(storage, this);
         opened.push(storage);
         return storage;
       },

@@ -34,6 +34,11 @@ class Content {
     return this.bytes.slice(0, this.length);
   }
 
+  /** The bytes themselves, for one who goes on with them. */
+  taken(): Uint8Array {
+    return this.bytes.subarray(0, this.length);
+  }
+
   #reserve(bytes: number): void {
     if (bytes <= this.bytes.length) return;
     const larger = new Uint8Array(Math.max(bytes, 2 * this.bytes.length));
@@ -61,14 +66,15 @@ export type Kept = 0 | 10 | 50 | 90 | 100;
 export class StoredFile {
   /** How many names lead to it. */
   names = 0;
-  readonly #cache: Content;
+  /** The same as {@link #durable} until something is changed: most files of an image are not. */
+  #cache: Content;
   readonly #durable: Content;
   #pending: Change[] = [];
 
   /** @param bytes - what is durable of it from the beginning */
   constructor(bytes: Uint8Array = new Uint8Array(0)) {
-    this.#cache = new Content(bytes.slice());
     this.#durable = new Content(bytes);
+    this.#cache = this.#durable;
   }
 
   get size(): number {
@@ -88,6 +94,7 @@ export class StoredFile {
       bytes.set(part, at);
       at += part.length;
     }
+    this.#part();
     const end = position + bytes.length;
     const length = end > this.#cache.length ? end : undefined;
     this.#pending.push({ position, bytes, length });
@@ -98,11 +105,17 @@ export class StoredFile {
 
   truncate(length: number): void {
     if (length === this.#cache.length) return;
+    this.#part();
     this.#pending.push({ position: 0, bytes: undefined, length });
     this.#cache.resize(length);
   }
 
+  #part(): void {
+    if (this.#cache === this.#durable) this.#cache = new Content(this.#durable.copy());
+  }
+
   sync(): void {
+    if (this.#cache === this.#durable) return;
     for (const { position, bytes, length } of this.#pending) {
       if (length !== undefined) this.#durable.resize(length);
       if (bytes !== undefined) this.#durable.put(position, bytes);
@@ -130,7 +143,7 @@ export class StoredFile {
       survivingLength(content, change, random, kept, lost);
     }
     settle();
-    return new StoredFile(content.copy());
+    return new StoredFile(content.taken());
   }
 }
 
