@@ -446,15 +446,16 @@ export class Engine implements Driver {
     return PAUSED;
   }
 
-  /** Storage, and the bytes of pages: two halves, each a step. */
+  /** Storage, and the bytes of pages: two halves, each a step; a write copies the frame before. */
   #bytes(fiber: Fiber, request: Extract<Request, { block: number }>): number | typeof PAUSED {
-    while (fiber.stage < 2) {
+    const stages = request.do === "write" ? 4 : 2;
+    while (fiber.stage < stages) {
       const half = fiber.stage;
-      const at = this.ledger.placeOf(fiber, request, half) << WORD_SHIFT;
+      const at = this.ledger.placeOf(request, half) << WORD_SHIFT;
       if (this.#cutBefore(fiber, at)) return PAUSED;
       const writes = request.do === "read" || request.do === "stamp";
-      this.#account(fiber, writes || request.do === "write" ? STEP_COPY : STEP_LOAD, at);
-      this.#setting.watch?.bytes(fiber.index, at, writes);
+      this.#account(fiber, writes || half > 1 ? STEP_COPY : STEP_LOAD, at);
+      if (half < 2) this.#setting.watch?.bytes(fiber.index, at, writes);
       const wrong = this.ledger.half(fiber, request, half);
       if (wrong !== undefined) throw new Error(wrong);
       fiber.stage += 1;

@@ -43,6 +43,8 @@ export class Ledger {
   readonly #floors: (Uint32Array | undefined)[] = [];
   /** Version seen in the first half, by fiber. */
   readonly #seen: Uint32Array;
+  /** Versions of both halves of the copy that is written, by fiber. */
+  readonly #copies: Uint32Array;
   #dropped = 0;
   #gone = 0;
   #reread = false;
@@ -53,6 +55,7 @@ export class Ledger {
     this.#shared = new Uint8Array(world.buffers);
     this.#exclusive = new Int8Array(world.buffers);
     this.#seen = new Uint32Array(fibers);
+    this.#copies = new Uint32Array(2 * fibers);
     this.reset();
   }
 
@@ -192,11 +195,9 @@ export class Ledger {
 
   // ── Bytes ──────────────────────────────────────────────────────────────────────────────────────
 
-  /** Word index of the half page that a request touches. */
-  placeOf(fiber: Fiber, request: Bytes, half: number): number {
-    return request.do === "write"
-      ? this.#world.writePage(fiber.slot, half)
-      : this.#world.frame(request.buffer, half);
+  /** Word index of the half page that a stage of a request touches; storage has no word. */
+  placeOf({ buffer }: Bytes, stage: number): number {
+    return stage < 2 ? this.#world.frame(buffer, stage) : 0;
   }
 
   /** Carries out one half of a request; what is wrong, if anything. */
@@ -230,16 +231,30 @@ export class Ledger {
     return undefined;
   }
 
-  #write(fiber: Fiber, request: Bytes, half: number): string | undefined {
+  /** Two stages copy the frame, two more write the copy. */
+  #write(fiber: Fiber, request: Bytes, stage: number): string | undefined {
+    if (stage < 2) return this.#copy(fiber, request, stage);
     const { file, block } = request;
     const page = pageOf(file, block);
-    const from = this.#world.writePage(fiber.slot, half);
-    if (this.#world.u32[from] !== identityOf(file, block)) return `not block ${block} is written`;
+    const half = stage - 2;
     if (((this.#writing[page] ?? 0) & ~fiber.bit) !== 0) return `block ${block} is written by two`;
     if (this.#reading[page] !== 0) return `block ${block} is written while it is read`;
     this.#writing[page] = half === 0 ? fiber.bit : 0;
-    this.#world.writeHalf(fiber.slot, file, block, half);
+    this.#world.writeHalf(this.#copies[2 * fiber.index + half] ?? 0, file, block, half);
     return undefined;
+  }
+
+  #copy(fiber: Fiber, { buffer, file, block }: Bytes, half: number): string | undefined {
+    const at = this.#world.frame(buffer, half);
+    const version = this.#world.u32[at + 1] ?? 0;
+    if (this.#world.u32[at] !== identityOf(file, block)) return `not block ${block} is written`;
+    const state = this.#world.state(buffer);
+    if ((state & OWNER_MASK) !== fiber.slot + 1 || (state & STATE_WRITING) === 0) {
+      return `block ${block} is written from a frame of somebody else`;
+    }
+    this.#copies[2 * fiber.index + half] = version;
+    if (half === 0) return this.wrongVersion(file, block, version);
+    return this.#copies[2 * fiber.index] === version ? undefined : `block ${block} is copied torn`;
   }
 
   #touch(fiber: Fiber, request: Bytes & { buffer: number }, half: number): string | undefined {

@@ -42,7 +42,7 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a pin is not checked after it was stored",
     "buffer/pool.ts",
-    "if ((seen & (STATE_CLAIM | STATE_VALID)) == STATE_VALID && desc.isTagged(file, block)) {",
+    "if ((seen & (STATE_CLAIM | STATE_VALID)) == STATE_VALID && desc.isTagged(tag)) {",
     "if ((seen & (STATE_CLAIM | STATE_VALID)) != 0x7fffffff) {",
   ),
   mutant(
@@ -83,13 +83,13 @@ export const mutants: readonly Mutant[] = [
     patches: [
       {
         file: "buffer/evict.ts",
-        find: "if ((seen & STATE_DIRTY) == 0) {",
-        put: "if (seen != 1) {",
+        find: "if ((BufferDesc.at(buffer).getState() & STATE_DIRTY) == 0) return",
+        put: "if (buffer != 0x7fffffff) return",
       },
       {
         file: "buffer/evict.ts",
-        find: "if ((seen & (OWNER_MASK | USAGE_MASK | STATE_DIRTY)) == 0) {",
-        put: "if ((seen & (OWNER_MASK | USAGE_MASK)) == 0) {",
+        find: "if (free && (seen & (OWNER_MASK | USAGE_MASK | STATE_DIRTY)) == 0) {",
+        put: "if (free && (seen & (OWNER_MASK | USAGE_MASK)) == 0) {",
       },
     ],
   },
@@ -206,14 +206,14 @@ export const otherMutants: readonly Mutant[] = [
   mutant(
     "a checkpoint writes a page that it does not hold",
     "buffer/checkpoint.ts",
-    "    Hold.raise(buffer);\n    const result = Checkpoint.beginHeld(desc, buffer);\n    if (result <= 0) Hold.lower(buffer);\n    return result;",
-    "    const result = Checkpoint.beginHeld(desc, buffer);\n    if (result > 0) Hold.raise(buffer);\n    return result;",
+    "    Hold.raise(buffer);\n    let result = Checkpoint.beginHeld(desc, buffer, wanted, mayWait != 0);",
+    "    Hold.raise(buffer);\n    Pin.lower(buffer);\n    let result = Checkpoint.beginHeld(desc, buffer, wanted, mayWait != 0);\n    Hold.raise(buffer);",
   ),
   mutant(
     "a write's end unlocks before it says that it is done",
     "buffer/io.ts",
-    "    const desc = BufferDesc.at(buffer);\n    if (good) Hold.counted(COUNTER_WRITES);",
-    "    const desc = BufferDesc.at(buffer);\n    ContentLock.dropShare(buffer);",
+    "static finishWrite(buffer: u32, good: bool): void {\n",
+    "static finishWrite(buffer: u32, good: bool): void {\n    ContentLock.dropShare(buffer);\n",
   ),
   {
     ...mutant(

@@ -124,7 +124,7 @@ function* victim(actor: Actor): Operation<number> {
     }
     if ((check(candidate) & NEED_WRITE) === 0) return candidate;
     const buffer = candidate & BUFFER_MASK;
-    yield { do: "write", file: x.fileOf(buffer), block: x.blockOf(buffer) >>> 0 };
+    yield { do: "write", buffer, file: x.fileOf(buffer), block: x.blockOf(buffer) >>> 0 };
     x.finishWrite(buffer, 1);
     const claimed = x.claim(buffer, 0);
     if (claimed !== ST_MISS && claimed !== ST_BUSY) return check(claimed);
@@ -233,7 +233,7 @@ function* writeForCheckpoint(actor: Actor, buffer: number): Operation<void> {
   const status = check(yield* untilDone(actor, () => x.checkpointBegin(buffer, 1)));
   if (status === ST_OK) return;
   const found = status & BUFFER_MASK;
-  yield { do: "write", file: x.fileOf(found), block: x.blockOf(found) >>> 0 };
+  yield { do: "write", buffer: found, file: x.fileOf(found), block: x.blockOf(found) >>> 0 };
   x.finishWrite(found, 1);
   x.unpin(found);
 }

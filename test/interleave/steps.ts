@@ -22,8 +22,8 @@ export type Request =
   | { readonly do: "tired" }
   /** Storage reads a block into a frame, in two halves. */
   | { readonly do: "read"; readonly buffer: number; readonly file: number; readonly block: number }
-  /** Storage writes a block from the slot's write page, in two halves. */
-  | { readonly do: "write"; readonly file: number; readonly block: number }
+  /** A frame is copied to private memory, and storage writes the copy: four halves. */
+  | { readonly do: "write"; readonly buffer: number; readonly file: number; readonly block: number }
   /** The bytes of a page are looked at, in two halves; answers the version. */
   | { readonly do: "look"; readonly buffer: number; readonly file: number; readonly block: number }
   /** The bytes of a page are changed, in two halves: the next version. */

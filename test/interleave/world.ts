@@ -37,6 +37,7 @@ export const OTHER_FILE: number = 16385 << 2;
 
 export const WORD_SHIFT = 2;
 const WORD_BYTES = 4;
+
 const HALVES = 2;
 const HALF_BYTES = BLOCK_BYTES / HALVES;
 /** Identity and version. */
@@ -44,7 +45,9 @@ const MARK_WORDS = 2;
 const STACK_BYTES = 8192;
 /** Most blocks a relation of a configuration has. */
 const MAX_BLOCKS = 8;
-const DESC_WORDS = 16;
+/** Of a descriptor. */
+export const DESC_BYTES = 32;
+const DESC_WORDS = DESC_BYTES / WORD_BYTES;
 /** Fields of a descriptor, in words. */
 export const FIELD_STATE = 0;
 export const FIELD_NEXT = 1;
@@ -171,12 +174,6 @@ export class World {
     return (this.at.blocks + buffer * BLOCK_BYTES + half * HALF_BYTES) >>> WORD_SHIFT;
   }
 
-  /** Word index of one half of the page that a slot writes from. */
-  writePage(slot: number, half: number): number {
-    const page = this.at.slotPages + (2 * slot + 1) * BLOCK_BYTES;
-    return (page + half * HALF_BYTES) >>> WORD_SHIFT;
-  }
-
   /** Index in {@link storage} of one half of a block. */
   stored(file: number, block: number, half: number): number {
     const relation = file === FILE ? 0 : MAX_BLOCKS;
@@ -191,17 +188,17 @@ export class World {
     this.u32[to + 1] = this.storage[from + 1] ?? 0;
   }
 
-  writeHalf(slot: number, file: number, block: number, half: number): void {
-    const from = this.writePage(slot, half);
+  /** Writes the marks of one half page that was copied to private memory. */
+  writeHalf(version: number, file: number, block: number, half: number): void {
     const to = this.stored(file, block, half);
-    this.storage[to] = this.u32[from] ?? 0;
-    this.storage[to + 1] = this.u32[from + 1] ?? 0;
+    this.storage[to] = identityOf(file, block);
+    this.storage[to + 1] = version;
   }
 
   /** Remembers the region as it is; {@link restore} brings it back. */
   keep(): void {
     const ranges: [start: number, words: number][] = [
-      [24, 16], // status and requests
+      [24, 40], // status, requests, intervals and journals
       [this.at.slots, this.slots * SLOT_BYTES],
       [this.at.locks, NAMED_LOCKS * CACHE_LINE_BYTES],
       [this.at.partitions, (this.at.headMask + 1) * CACHE_LINE_BYTES],
