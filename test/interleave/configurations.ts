@@ -12,7 +12,6 @@ import {
   type Act,
   attaching,
   changing,
-  checkpointing,
   dropping,
   failing,
   inTurn,
@@ -25,7 +24,8 @@ import {
 } from "./operations.ts";
 import { parseSchedule } from "./schedule.ts";
 import type { Script } from "./steps.ts";
-import { FIELD_STATE, FILE, OTHER_FILE, simulationModule, type World } from "./world.ts";
+import { FILE, OTHER_FILE } from "./medium.ts";
+import { FIELD_STATE, simulationModule, type World } from "./world.ts";
 
 /** A page that is in the pool when a schedule begins. */
 interface Page {
@@ -39,6 +39,8 @@ export interface Configuration {
   readonly buffers: number;
   readonly pages: readonly Page[];
   readonly backends: readonly Script[];
+  /** Whether pages are written behind their old images only. */
+  readonly journalled?: boolean;
 }
 
 const clean = (block: number): Page => ({ block });
@@ -58,7 +60,6 @@ const operations: Readonly<Record<string, Script>> = {
   change: inTurn(changing(hit)),
   "change miss": inTurn(changing(miss)),
   fail: inTurn(failing(miss)),
-  checkpoint: inTurn(checkpointing()),
   use: inTurn(reading(0, OTHER_FILE)),
   drop: inTurn(dropping()),
   leave: inTurn(leaving(hit)),
@@ -99,8 +100,6 @@ export const importantPairs: readonly Configuration[] = [
   pair("miss", "other miss"),
   pair("change", "miss"),
   pair("change", "change"),
-  pair("change", "checkpoint"),
-  pair("miss", "checkpoint"),
   pair("hit", "change"),
   pair("miss", "drop"),
   pair("use", "drop"),
@@ -168,7 +167,7 @@ export function engineFor(
     module,
     buffers: configuration.buffers,
     scripts: [owner, ...configuration.backends],
-    prepare: (world) => prepare(world, configuration.pages),
+    prepare: (world) => prepare(world, configuration),
     check: brokenInvariant,
     close: leftOver,
     ...(watch === undefined ? {} : { watch }),
@@ -186,8 +185,9 @@ export function replay(configuration: Configuration, text: string, tell = false)
   engine.run(parseSchedule(text));
 }
 
-function prepare(world: World, pages: readonly Page[]): void {
+function prepare(world: World, { pages, journalled = false }: Configuration): void {
   const x = world.instance(1);
+  world.instance(0).startAt(1, journalled ? 1 : 0);
   for (const { block, file = FILE, dirty: isDirty = false } of pages) {
     const buffer = x.install(x.victim(0), file, block, 0) & BUFFER_MASK;
     for (let half = 0; half < 2; half += 1) world.readHalf(buffer, file, block, half);

@@ -34,7 +34,8 @@ import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { type Driver, Fiber, PAUSED } from "./fiber.ts";
 import { Ledger } from "./ledger.ts";
 import { nameOf, ScheduleError, type Segment, scheduleText, TO_THE_END } from "./schedule.ts";
-import type { Request, Script } from "./steps.ts";
+import type { Deed, Request, Script } from "./steps.ts";
+import { isInterval } from "./cuts.ts";
 import { WORD_SHIFT, World } from "./world.ts";
 
 /** Kinds of steps, as assembly/common/atomics.ts numbers them. */
@@ -258,7 +259,7 @@ export class Engine implements Driver {
     this.dead |= fiber.bit;
     this.runnable &= ~fiber.bit;
     this.#deaths |= fiber.bit;
-    this.ledger.died(fiber.index);
+    this.ledger.died(fiber);
     this.#setting.watch?.died(fiber.index);
     const owner = this.fibers[0] as Fiber;
     if (owner.pause === "idle") this.runnable |= owner.bit;
@@ -302,6 +303,7 @@ export class Engine implements Driver {
     const writes = kind !== STEP_LOAD;
     this.#changed ||= writes;
     this.tired &= fiber.bit;
+    if (isInterval(at)) this.#intervalTouched(fiber, writes);
     const word = at >>> WORD_SHIFT;
     const seen = this.#accesses[word] ?? 0;
     const now = seen | (writes ? fiber.bit << WRITERS_SHIFT : fiber.bit);
@@ -310,6 +312,12 @@ export class Engine implements Driver {
       if (this.#matters[word] === 0 && isShared(now)) this.learned = true;
     }
     this.trace?.(fiber.index, kind, at);
+  }
+
+  /** The number of the interval decides what is a checkpoint's. */
+  #intervalTouched(fiber: Fiber, writes: boolean): void {
+    if (writes) this.ledger.cuts.cut(fiber.argument);
+    else if (fiber.inside === "endChange") this.ledger.cuts.loaded(fiber.index);
   }
 
   #checkNow(): void {
@@ -407,14 +415,35 @@ export class Engine implements Driver {
         return 0;
       case "sleep":
         throw new Error("a sleep is a call");
+      case "find":
+        return this.world.bufferOf(request.file, request.block);
+      case "fetch":
+      case "journal":
+        return this.#move(fiber, request);
+      case "syncJournal":
+        if (this.#cutBefore(fiber, 0)) return PAUSED;
+        this.#account(fiber, STEP_CHANGE, 0);
+        this.world.medium.sync(request.journal);
+        return 0;
       default:
         return this.#bytes(fiber, request);
     }
   }
 
+  stopsBefore(fiber: Fiber, { at, writes }: Deed<unknown>): boolean {
+    if (this.#cutBefore(fiber, at, at === 0)) return true;
+    this.#account(fiber, writes ? STEP_CHANGE : STEP_LOAD, at);
+    if (at !== 0) this.#setting.watch?.atomic(fiber.index, writes ? STEP_CHANGE : STEP_LOAD, at);
+    return false;
+  }
+
+  returned(fiber: Fiber, name: string, result: number): void {
+    if (name === "endChange") this.ledger.cuts.endReturned(fiber.index, result);
+  }
+
   /** Before a step of a request; true if the fiber is to stop here, and come back. */
-  #cutBefore(fiber: Fiber, at: number): boolean {
-    fiber.passed = !fiber.passed && this.#point(fiber, at, true);
+  #cutBefore(fiber: Fiber, at: number, always = true): boolean {
+    fiber.passed = !fiber.passed && this.#point(fiber, at, always);
     return fiber.passed;
   }
 
@@ -447,7 +476,7 @@ export class Engine implements Driver {
   }
 
   /** Storage, and the bytes of pages: two halves, each a step; a write copies the frame before. */
-  #bytes(fiber: Fiber, request: Extract<Request, { block: number }>): number | typeof PAUSED {
+  #bytes(fiber: Fiber, request: Extract<Request, { buffer: number }>): number | typeof PAUSED {
     const stages = request.do === "write" ? 4 : 2;
     while (fiber.stage < stages) {
       const half = fiber.stage;
@@ -461,6 +490,19 @@ export class Engine implements Driver {
       fiber.stage += 1;
     }
     return this.ledger.answer(fiber);
+  }
+
+  /** Storage and private memory, or a journal: two halves, each a step. */
+  #move(
+    fiber: Fiber,
+    request: Extract<Request, { do: "fetch" | "journal" }>,
+  ): number | typeof PAUSED {
+    for (; fiber.stage < 2; fiber.stage += 1) {
+      if (this.#cutBefore(fiber, 0)) return PAUSED;
+      this.#account(fiber, STEP_CHANGE, 0);
+      this.ledger.moved(fiber, request, fiber.stage);
+    }
+    return request.do === "fetch" ? this.ledger.fetched(fiber) : 0;
   }
 }
 
