@@ -12,8 +12,13 @@ import {
   type Act,
   attaching,
   changing,
+  checkpointing,
+  cleaning,
   dropping,
+  evicting,
   failing,
+  flushing,
+  inBatches,
   inTurn,
   leaving,
   naming,
@@ -21,6 +26,12 @@ import {
   pinning,
   reading,
   readingTwice,
+  removing,
+  scanning,
+  truncating,
+  trying,
+  undoing,
+  zeroing,
 } from "./operations.ts";
 import { parseSchedule } from "./schedule.ts";
 import type { Script } from "./steps.ts";
@@ -152,6 +163,104 @@ export const larger: readonly Configuration[] = [
     backends: [inTurn(failing(miss)), inTurn(reading(miss)), inTurn(reading(3))],
   },
 ];
+
+// ── Behind journals ──────────────────────────────────────────────────────────────────────────────
+
+/** What may be done while pages are written behind their old images. */
+const durableOperations: Readonly<Record<string, Script>> = {
+  checkpoint: inTurn(checkpointing()),
+  change: inTurn(changing(hit)),
+  "change twice": inTurn(changing(hit), changing(hit)),
+  "two changes": inTurn(changing(hit), changing(1)),
+  "change miss": inTurn(changing(miss)),
+  miss: inTurn(reading(miss)),
+  misses: inTurn(reading(miss), reading(3)),
+  undo: inTurn(undoing(hit)),
+  zero: inTurn(zeroing(miss)),
+  flush: inTurn(flushing()),
+  evict: inTurn(evicting(0)),
+  cleanup: inTurn(cleaning(hit)),
+  truncate: inTurn(truncating()),
+  remove: inTurn(removing()),
+};
+
+/** What several backends do at the same time behind a journal, each one operation. */
+export function durable(...names: readonly string[]): Configuration {
+  const scripts = names.map((name) => durableOperations[name]);
+  const other = names.some((name) => name === "truncate" || name === "remove");
+  return {
+    name: `journal: ${names.join(" + ")}`,
+    buffers: 2,
+    pages: other ? [otherDirty, dirty(hit)] : [dirty(hit), dirty(1)],
+    backends: scripts.filter((script) => script !== undefined),
+    journalled: true,
+  };
+}
+
+/** A checkpoint with everything else, and what writes with what changes. */
+export const durablePairs: readonly Configuration[] = [
+  ...Object.keys(durableOperations).map((name) => durable("checkpoint", name)),
+  durable("miss", "change"),
+  durable("miss", "miss"),
+  durable("miss", "flush"),
+  durable("flush", "change"),
+  durable("flush", "flush"),
+  durable("zero", "miss"),
+  durable("zero", "zero"),
+  durable("undo", "miss"),
+  durable("evict", "change"),
+  durable("evict", "flush"),
+  durable("miss", "truncate"),
+  durable("miss", "remove"),
+];
+
+/** Three backends, one of which makes a checkpoint. */
+export const durableTrios: readonly Configuration[] = [
+  durable("checkpoint", "change twice", "miss"),
+  durable("checkpoint", "two changes", "misses"),
+  durable("checkpoint", "change", "checkpoint"),
+  durable("checkpoint", "zero", "miss"),
+  durable("checkpoint", "cleanup", "flush"),
+];
+
+/** Writes of two pages behind one sync. */
+export const batches: readonly Configuration[] = [
+  batchPair("checkpoint + change", checkpointing(), changing(hit)),
+  batchPair("checkpoint + miss", checkpointing(), reading(miss)),
+  batchPair("flush + change", flushing(), changing(1)),
+  batchPair("miss + change", reading(miss), changing(1)),
+  batchPair("miss + miss", reading(miss), reading(3)),
+];
+
+function batchPair(name: string, ...acts: readonly Act[]): Configuration {
+  const backends = acts.map((act) => inBatches(act));
+  const pages = [dirty(hit), dirty(1)];
+  return { name: `batches: ${name}`, buffers: 3, pages, backends, journalled: true };
+}
+
+/** Cleanup locks, locks that are only tried, rings. */
+export const locking: readonly Configuration[] = [
+  lockGroup("cleanup + read", cleaning(hit), reading(hit)),
+  lockGroup("cleanup + twice", cleaning(hit), readingTwice(hit)),
+  lockGroup("cleanup + cleanup", cleaning(hit), cleaning(hit)),
+  lockGroup("cleanup + miss", cleaning(hit), reading(miss)),
+  lockGroup("cleanup + change", cleaning(hit), changing(hit)),
+  lockGroup("cleanup + evict", cleaning(hit), evicting(0)),
+  lockGroup("try + read", trying(hit), reading(hit)),
+  lockGroup("try + change", trying(hit), changing(hit)),
+  lockGroup("try + cleanup", trying(hit), cleaning(hit)),
+  lockGroup("ring + hit", scanning(miss, 3), reading(hit)),
+  lockGroup("ring + ring", scanning(miss, 3), scanning(3, miss)),
+  lockGroup("ring + miss", scanning(miss, 3), reading(miss)),
+  lockGroup("undo + read", undoing(hit), reading(hit)),
+  lockGroup("zero + read", zeroing(miss), reading(miss)),
+  lockGroup("cleanup + cleanup + read", cleaning(hit), cleaning(hit), reading(hit)),
+];
+
+function lockGroup(name: string, ...acts: readonly Act[]): Configuration {
+  const backends = acts.map((act) => inTurn(act));
+  return { name: `locks: ${name}`, buffers: 2, pages: [dirty(hit), clean(1)], backends };
+}
 
 // ── Engines ──────────────────────────────────────────────────────────────────────────────────────
 

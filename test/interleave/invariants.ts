@@ -101,8 +101,10 @@ function brokenState(world: World, buffer: number, state: number): string | unde
   if (!mapped && times[buffer] !== 0 && !has(STATE_CLAIM)) return "linked and not mapped (I2)";
   if (!mapped && has(STATE_VALID | STATE_DIRTY)) return "holds something unmapped (I3)";
   if (has(STATE_IO) && !mapped) return "I/O on a frame without a page (I5)";
-  if (has(STATE_DIRTY) && !has(STATE_VALID)) return "dirty and not valid (I6)";
-  if (has(STATE_JUST_DIRTIED) && !has(STATE_VALID)) return "just dirtied and not valid (I6)";
+  // A page that is cleared instead of read is dirty before it is valid, while it is in I/O.
+  const held = has(STATE_VALID | STATE_IO);
+  if (has(STATE_DIRTY) && !held) return "dirty and not valid (I6)";
+  if (has(STATE_JUST_DIRTIED) && !held) return "just dirtied and not valid (I6)";
   if (!has(STATE_WRITING)) return undefined;
   if (!has(STATE_IO) || !has(STATE_VALID)) return "written without I/O or content (I5)";
   return (world.hold(owner - 1, buffer) & HOLD_SHARE) === 0 ? "written unlocked (I5)" : undefined;
