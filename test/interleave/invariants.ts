@@ -141,7 +141,8 @@ function brokenPage(engine: Engine, buffer: number, state: number): string | und
   }
   const version = u32[first + 1];
   if (version !== u32[second + 1] && content === 0) return `block ${block} is torn`;
-  if ((state & STATE_DIRTY) !== 0) return undefined;
+  // What is left of a relation without a name is nobody's: it is never read again.
+  if ((state & STATE_DIRTY) !== 0 || engine.ledger.isDropped(file)) return undefined;
   const stored = world.stored(file, block, 0);
   const clean =
     u32[first] === storage[stored] &&
