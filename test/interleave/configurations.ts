@@ -8,6 +8,7 @@ import { BUFFER_MASK, ST_OK, USAGE_MASK } from "../../assembly/common/constants.
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { Engine, type Setting, type Watch } from "./engine.ts";
 import { brokenInvariant, leftOver } from "./invariants.ts";
+import { FILE, OTHER_FILE } from "./medium.ts";
 import {
   type Act,
   attaching,
@@ -35,7 +36,6 @@ import {
 } from "./operations.ts";
 import { parseSchedule } from "./schedule.ts";
 import type { Script } from "./steps.ts";
-import { FILE, OTHER_FILE } from "./medium.ts";
 import { FIELD_STATE, simulationModule, type World } from "./world.ts";
 
 /** A page that is in the pool when a schedule begins. */

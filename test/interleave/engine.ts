@@ -31,11 +31,11 @@
 import { REGION_REQUESTS_OFFSET } from "../../assembly/common/constants.ts";
 import type { HostFunctions } from "../../bindings/abi/load.ts";
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
+import { isInterval } from "./cuts.ts";
 import { type Driver, Fiber, PAUSED } from "./fiber.ts";
 import { Ledger } from "./ledger.ts";
 import { nameOf, ScheduleError, type Segment, scheduleText, TO_THE_END } from "./schedule.ts";
 import type { Deed, Request, Script } from "./steps.ts";
-import { isInterval } from "./cuts.ts";
 import { WORD_SHIFT, World } from "./world.ts";
 
 /** Kinds of steps, as assembly/common/atomics.ts numbers them. */

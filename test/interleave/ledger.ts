@@ -5,11 +5,24 @@
 // A version may be anything from the number of completed changes up to that number and those that
 // have begun: a death leaves open whether the last one stands.
 
-import { OWNER_MASK, STATE_IO, STATE_VALID, STATE_WRITING } from "../../assembly/common/constants.ts";
+import {
+  OWNER_MASK,
+  STATE_IO,
+  STATE_VALID,
+  STATE_WRITING,
+} from "../../assembly/common/constants.ts";
+import { Cuts, changingAddress } from "./cuts.ts";
 import type { Fiber } from "./fiber.ts";
+import {
+  contentOf,
+  FILE,
+  identityOf,
+  MAX_BLOCKS,
+  OTHER_FILE,
+  PAGE_MARKS,
+  pageOf,
+} from "./medium.ts";
 import type { Note, Request } from "./steps.ts";
-import { changingAddress, Cuts } from "./cuts.ts";
-import { contentOf, FILE, identityOf, MAX_BLOCKS, OTHER_FILE, PAGE_MARKS, pageOf } from "./medium.ts";
 import { WORD_SHIFT, type World } from "./world.ts";
 
 type Bytes = Extract<Request, { buffer: number }>;
@@ -153,7 +166,8 @@ export class Ledger {
         this.cuts.ended(fiber.index);
         return;
       case "undone":
-        this.begun[pageOf(note.file, note.block)] = (this.begun[pageOf(note.file, note.block)] ?? 0) - 1;
+        this.begun[pageOf(note.file, note.block)] =
+          (this.begun[pageOf(note.file, note.block)] ?? 0) - 1;
         this.cuts.undone(fiber.index);
         return;
       case "zeroing":

@@ -7,8 +7,7 @@
 // be as it is now, as it was when its file was last made durable, or torn.
 
 import { decodeControl, encodeControl } from "../../bindings/shared/control.ts";
-import { RECORD_BYTES } from "../../bindings/shared/journal-format.ts";
-import { encodeJournalHeader } from "../../bindings/shared/journal-format.ts";
+import { encodeJournalHeader, RECORD_BYTES } from "../../bindings/shared/journal-format.ts";
 import type { Image } from "./steps.ts";
 
 /** Most blocks a relation of a configuration has. */

@@ -16,10 +16,7 @@ import { BatchWriter } from "../../bindings/shared/batch-writer.ts";
 import { Checkpoints } from "../../bindings/shared/checkpoint.ts";
 import { IoCounts } from "../../bindings/shared/io-counts.ts";
 import { Journal } from "../../bindings/shared/journal.ts";
-import {
-  RECORD_BYTES,
-  RECORD_HEADER_BYTES,
-} from "../../bindings/shared/journal-format.ts";
+import { RECORD_BYTES, RECORD_HEADER_BYTES } from "../../bindings/shared/journal-format.ts";
 import type { LocalBuffers } from "../../bindings/shared/local-buffers.ts";
 import { NumberPool, type ReadOptions } from "../../bindings/shared/number-pool.ts";
 import { PageIo } from "../../bindings/shared/page-io.ts";
