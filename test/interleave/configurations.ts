@@ -201,6 +201,7 @@ export function durable(...names: readonly string[]): Configuration {
 export const durablePairs: readonly Configuration[] = [
   ...Object.keys(durableOperations).map((name) => durable("checkpoint", name)),
   durable("miss", "change"),
+  durable("change miss", "misses"),
   durable("miss", "miss"),
   durable("miss", "flush"),
   durable("flush", "change"),
@@ -240,6 +241,7 @@ function batchPair(name: string, ...acts: readonly Act[]): Configuration {
 
 /** Cleanup locks, locks that are only tried, rings. */
 export const locking: readonly Configuration[] = [
+  lockGroup("cleanup + pin", cleaning(hit), pinning(hit)),
   lockGroup("cleanup + read", cleaning(hit), reading(hit)),
   lockGroup("cleanup + twice", cleaning(hit), readingTwice(hit)),
   lockGroup("cleanup + cleanup", cleaning(hit), cleaning(hit)),

@@ -11,6 +11,7 @@ import {
   SLOT_SLEEPING_ON_OFFSET,
 } from "../../assembly/common/constants.ts";
 import type { ForkId } from "../../bindings/abi/pointers.ts";
+import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { Attachment } from "../../bindings/shared/attachment.ts";
 import { BatchWriter } from "../../bindings/shared/batch-writer.ts";
 import { Checkpoints } from "../../bindings/shared/checkpoint.ts";
@@ -19,7 +20,7 @@ import { Journal } from "../../bindings/shared/journal.ts";
 import { RECORD_BYTES, RECORD_HEADER_BYTES } from "../../bindings/shared/journal-format.ts";
 import type { LocalBuffers } from "../../bindings/shared/local-buffers.ts";
 import { NumberPool, type ReadOptions } from "../../bindings/shared/number-pool.ts";
-import { PageIo } from "../../bindings/shared/page-io.ts";
+import { PageIo, type PageIoParts } from "../../bindings/shared/page-io.ts";
 import { PageLocks } from "../../bindings/shared/page-locks.ts";
 import { RelationMap } from "../../bindings/shared/relation.ts";
 import { RelationPages } from "../../bindings/shared/relation-pages.ts";
@@ -191,17 +192,41 @@ export interface Parts {
   readonly checkpoints: Checkpoints;
 }
 
+function rightJournal(...parts: ConstructorParameters<typeof Journal>): Journal {
+  return new Journal(...parts);
+}
+
+function rightPageIo(parts: PageIoParts): PageIo {
+  return new PageIo(parts);
+}
+
 const temporary = { checkPinned: unexpected, pin: unexpected } as unknown as LocalBuffers;
 
+/** Mistakes to be found: classes and calls to be used instead of the right ones. */
+export interface Plants {
+  readonly exports?: (x: SharedExports) => SharedExports;
+  readonly journal?: (...parts: ConstructorParameters<typeof Journal>) => Journal;
+  readonly pageIo?: (parts: PageIoParts) => PageIo;
+}
+
+let plants: Plants = {};
+
+/** From now on every backend has these mistakes; none, if nothing is given. */
+export function plant(mistakes: Plants = {}): void {
+  plants = mistakes;
+}
+
 /** Fresh instances for one run of an operation. @param batchPages - pages written with one sync */
-export function partsOf(actor: Actor, batchPages = 1): Parts {
+export function partsOf(whole: Actor, batchPages = 1): Parts {
+  const actor = plants.exports === undefined ? whole : { ...whole, x: plants.exports(whole.x) };
   const storage = new ModelStorage(actor) as StorageManager;
   const attachment = new SteppedAttachment(actor);
   const { buffers } = actor;
-  const journal = new Journal(attachment, storage);
+  const journal = (plants.journal ?? rightJournal)(attachment, storage);
   const counts = new IoCounts(actor.x, false);
   const words = { nameOf: String, warn: unexpected };
-  const io = new PageIo({ attachment, journal, buffers, counts, batchPages, ...words });
+  const ground = { attachment, journal, buffers, counts, batchPages, ...words };
+  const io = (plants.pageIo ?? rightPageIo)(ground);
   const writer = new BatchWriter(attachment, io);
   const relations = new RelationMap(attachment, storage);
   const common = { attachment, storage, journal, io, counts, writer };
