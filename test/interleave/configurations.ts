@@ -6,7 +6,7 @@
 
 import { BUFFER_MASK, ST_OK, USAGE_MASK } from "../../assembly/common/constants.ts";
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
-import { Engine, type Setting, type Watch } from "./engine.ts";
+import { Engine } from "./engine.ts";
 import { brokenInvariant, leftOver } from "./invariants.ts";
 import { FILE, OTHER_FILE } from "./medium.ts";
 import {
@@ -35,6 +35,7 @@ import {
   zeroing,
 } from "./operations.ts";
 import { parseSchedule } from "./schedule.ts";
+import type { Setting, Watch } from "./setting.ts";
 import type { Script } from "./steps.ts";
 import { FIELD_STATE, simulationModule, type World } from "./world.ts";
 
@@ -214,6 +215,21 @@ export const durablePairs: readonly Configuration[] = [
   durable("miss", "truncate"),
   durable("miss", "remove"),
 ];
+
+/** One buffer, a clean page: short enough for a death besides a preemption. */
+export const narrowJournals: readonly Configuration[] = [
+  narrowJournal("checkpoint + change, flush", [checkpointing()], [changing(hit), flushing()]),
+  narrowJournal("checkpoint + change, miss", [checkpointing()], [changing(hit), reading(miss)]),
+  narrowJournal("checkpoint + change", [checkpointing()], [changing(hit)]),
+  narrowJournal("checkpoint + zero", [checkpointing()], [zeroing(miss)]),
+  narrowJournal("flush + zero", [flushing()], [zeroing(miss)]),
+];
+
+function narrowJournal(name: string, ...acts: readonly (readonly Act[])[]): Configuration {
+  const backends = acts.map((each) => inTurn(...each));
+  const pages = [clean(hit)];
+  return { name: `one buffer, journal: ${name}`, buffers: 1, pages, backends, journalled: true };
+}
 
 /** Three backends, one of which makes a checkpoint. */
 export const durableTrios: readonly Configuration[] = [

@@ -4,13 +4,20 @@
 // the operations of TypeScript around them - is right in every order of steps that search.ts tries,
 // with a backend that never runs again at any of them, and with the owner that repairs what the
 // dead one held scheduled like the rest. Right means: what invariants.ts says holds after every
-// step, everybody ends, and nothing is left over (closing.ts).
+// step, everybody ends, and nothing is left over. Where pages are written behind a journal it also
+// means: a crash now, whatever of storage it loses, brings back the last checkpoint (cuts.ts).
 //
 // How. The simulation build calls `step` before every atomic access, every plain store that others
 // read, and each half of a page's copy; `blocked` and `woken` instead of sleeping and waking. A
 // call that is to be stopped there unwinds by Asyncify and is called again later (fiber.ts). One
 // that goes on costs only the import, so that switches are dear and steps are not. Storage and the
-// bytes of pages are touched by requests (steps.ts), each half of which is a step.
+// bytes of pages are touched by requests (steps.ts), each half of which is a step: a frame that is
+// written is first copied to private memory by halves.
+//
+// The routines of bindings run as they are (parts.ts): what they yield becomes requests, what they
+// ask of storage (medium.ts) and of the region's words is a step each. A routine is run anew, with
+// the same answers, when one of its calls was stopped; so each run has fresh instances. Mirrored in
+// operations.ts are only the few calls around them: those in which a page's bytes are touched.
 //
 // A *segment* is a number of steps of one backend without interruption. A schedule is its segments
 // and prints as one word each: `a17` seventeen steps of backend a, `b` until b stops by itself (it
@@ -30,12 +37,12 @@
 
 import { REGION_REQUESTS_OFFSET } from "../../assembly/common/constants.ts";
 import type { HostFunctions } from "../../bindings/abi/load.ts";
-import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { isInterval } from "./cuts.ts";
 import { type Driver, Fiber, PAUSED } from "./fiber.ts";
 import { Ledger } from "./ledger.ts";
 import { nameOf, ScheduleError, type Segment, scheduleText, TO_THE_END } from "./schedule.ts";
-import type { Deed, Request, Script } from "./steps.ts";
+import { goOn, lowestOf, type Policy, type Setting } from "./setting.ts";
+import type { Deed, Request } from "./steps.ts";
 import { WORD_SHIFT, World } from "./world.ts";
 
 /** Kinds of steps, as assembly/common/atomics.ts numbers them. */
@@ -53,49 +60,6 @@ const MAX_STEPS = 20_000;
 /** Bits of the fibers that write a word stand above those of the fibers that read it. */
 const WRITERS_SHIFT = 8;
 const READERS_MASK = (1 << WRITERS_SHIFT) - 1;
-
-/** What a schedule does where its text ends. */
-export interface Policy {
-  /** The next to run, out of a mask that is not empty. */
-  choose(mask: number, engine: Engine): number;
-  /** How long it runs at most, or TO_THE_END. */
-  length(fiber: number, engine: Engine): number;
-  /** Whether it dies now that this length is over. */
-  dies(fiber: number, engine: Engine): boolean;
-}
-
-/** Goes on with whoever runs; else the first who can. */
-export const goOn: Policy = {
-  choose: (mask) => lowestOf(mask),
-  length: () => TO_THE_END,
-  dies: () => false,
-};
-
-/** What a run of the engine is about. */
-export interface Setting {
-  readonly module: WasmModule;
-  readonly buffers: number;
-  /** The owner's script, then one a backend. */
-  readonly scripts: readonly Script[];
-  /** Prepares region and storage, with calls that run through. */
-  readonly prepare: (world: World) => void;
-  /** What a check finds wrong, if anything. */
-  readonly check: (engine: Engine) => string | undefined;
-  readonly close: (engine: Engine) => string | undefined;
-  /** Told of every access; for the race check. */
-  readonly watch?: Watch;
-}
-
-/** Who wants to be told of every access. */
-export interface Watch {
-  /** Imports of the instrumented build, for one slot. */
-  readonly imports: (slot: number) => HostFunctions;
-  begin(engine: Engine): void;
-  atomic(fiber: number, kind: number, at: number): void;
-  /** A page's half is read or written by a request. */
-  bytes(fiber: number, at: number, write: boolean): void;
-  died(fiber: number): void;
-}
 
 export class Engine implements Driver {
   readonly world: World;
@@ -510,8 +474,4 @@ function isShared(seen: number): boolean {
   const writers = seen >>> WRITERS_SHIFT;
   const all = (seen & READERS_MASK) | writers;
   return writers !== 0 && (all & (all - 1)) !== 0;
-}
-
-export function lowestOf(mask: number): number {
-  return 31 - Math.clz32(mask & -mask);
 }

@@ -13,7 +13,8 @@ import {
   engineFor,
   locking,
 } from "./configurations.ts";
-import { compileMutant, hunt, newMutants } from "./mutants.ts";
+import { compileMutant, hunt } from "./hunt.ts";
+import { newMutants } from "./new-mutants.ts";
 import { plant } from "./parts.ts";
 import { type Bounds, searchAll, searchByChance } from "./search.ts";
 

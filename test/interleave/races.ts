@@ -19,8 +19,8 @@ import {
   STEP_COPY_FROM,
   STEP_LOAD,
   STEP_STORE,
-  type Watch,
 } from "./engine.ts";
+import type { Watch } from "./setting.ts";
 import { DESC_BYTES, FIELD_BLOCK, FIELD_FILE, WORD_SHIFT, type World } from "./world.ts";
 
 /** Words that are touched without order on purpose. */

@@ -14,7 +14,8 @@ import {
   pairs,
   replay,
 } from "./configurations.ts";
-import { compileMutant, otherMutants } from "./mutants.ts";
+import { compileMutant } from "./hunt.ts";
+import { otherMutants } from "./mutants.ts";
 import { parseSchedule, type ScheduleError, scheduleText } from "./schedule.ts";
 import { type Bounds, searchAll, searchByChance, shrink } from "./search.ts";
 

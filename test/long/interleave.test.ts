@@ -19,7 +19,9 @@ import {
   narrow,
   pairs,
 } from "../interleave/configurations.ts";
-import { compileMutant, hunt, mutants, newMutants, otherMutants } from "../interleave/mutants.ts";
+import { compileMutant, hunt } from "../interleave/hunt.ts";
+import { mutants, otherMutants } from "../interleave/mutants.ts";
+import { newMutants } from "../interleave/new-mutants.ts";
 import { type Bounds, searchAll, searchByChance, type Tally } from "../interleave/search.ts";
 import { seed } from "../support/random.ts";
 
