@@ -225,12 +225,9 @@ export function finishWrite(buffer: u32, good: u32): void {
   BufferIo.finishWrite(buffer, good != 0);
 }
 
-/** Clears a frame that this backend reads into, takes its exclusive lock, and makes it valid. */
+/** Clears a frame that this backend reads into; it is valid, dirty, and exclusively locked. */
 export function finishZeroed(buffer: u32): i32 {
-  memory.fill(BufferDesc.frame(buffer), 0, BLOCK_BYTES);
-  const locked = ContentLock.tryExclusive(buffer);
-  if (locked == ST_OK) BufferIo.finishRead(buffer, true);
-  return locked;
+  return BufferIo.finishZeroed(buffer);
 }
 
 /** Clears a frame that this backend reads into: its page was not one, and need not be. */

@@ -12,7 +12,8 @@
 // atomically as a decision. `next` links the chain of the buffer table: buffer + 1, or 0.
 //
 // `changed` is the number of the interval between checkpoints in which the page was changed last
-// (change.ts). Written by whoever has the content lock exclusively, or has claimed the frame.
+// (change.ts). Written by whoever has the content lock exclusively, or has claimed the frame, or
+// clears it instead of reading (io.ts).
 //
 // PostgreSQL: src/include/storage/buf_internals.h, BufferDesc
 

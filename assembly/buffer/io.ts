@@ -6,6 +6,12 @@
 //   write   pin · share lock · DIRTY → IO|WRITING|me … old image into the journal, synced · a copy
 //           of the frame is sealed and written … DIRTY off unless changed since · IO off · unlock
 //   read    IO|me (pool.ts) … storage reads into the frame … · VALID on, or IO_ERROR · IO off
+//   zeroes  IO|me · exclusive lock · the frame is cleared · DIRTY · interval? · VALID on · IO off
+//
+// A page that is cleared instead of read is changed by that: were it clean, its zeroes would be
+// what everybody sees until it is evicted, and the old page after that. It is dirty before the
+// interval is looked at, like any page that is changed, so that a checkpoint whose cut comes in
+// between waits for it; until it is valid a death takes all of it back.
 //
 // The page is copied, to private memory, before it is written: the checksum must be that of the
 // bytes written. The share lock stays until the end, so `changed` tells what the copy is.
@@ -21,10 +27,12 @@ import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {
   BLOCK_BYTES,
+  COUNTER_DIRTIED,
   IMAGE_COMMITTED,
   IMAGE_CURRENT,
   OWNER_MASK,
   PANIC_STATE,
+  ST_OK,
   STATE_CHECKPOINT_NEEDED,
   STATE_DIRTY,
   STATE_IO,
@@ -38,10 +46,13 @@ import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
 import { ContentLock } from "./content";
 import { BufferDesc, State } from "./desc";
+import { Hold } from "./hold";
 import { Imaged } from "./imaged";
 
 /** Bits that end with an I/O, whatever came of it. */
 const END_OF_IO: u32 = STATE_IO | STATE_WRITING | STATE_IO_WAITERS | OWNER_MASK;
+/** What a frame has whose page must be written. */
+const DIRTY_BITS: u32 = STATE_DIRTY | STATE_JUST_DIRTIED | STATE_CHECKPOINT_NEEDED;
 
 export class BufferIo {
   /** Where backend `slot` keeps the page it is changing as it was before. */
@@ -119,13 +130,27 @@ export class BufferIo {
     BufferIo.wake(desc, desc.changeState(clear, set));
   }
 
+  /** Ends a read by clearing the frame, with its exclusive lock; or says why it cannot. */
+  static finishZeroed(buffer: u32): i32 {
+    memory.fill(BufferDesc.frame(buffer), 0, BLOCK_BYTES);
+    const locked = ContentLock.tryExclusive(buffer);
+    if (locked != ST_OK) return locked;
+    const desc = BufferDesc.at(buffer);
+    desc.changeState(0, STATE_DIRTY | STATE_JUST_DIRTIED);
+    desc.changed = Region.get().getInterval();
+    Hold.counted(COUNTER_DIRTIED);
+    BufferIo.finishRead(buffer, true);
+    return ST_OK;
+  }
+
   /**
    * Ends the I/O of a dead backend: a read is taken over by the next reader, a write is repeated.
    */
   static abandon(buffer: u32): void {
     const desc = BufferDesc.at(buffer);
     const wasWriting = (desc.getState() & STATE_WRITING) != 0;
-    BufferIo.wake(desc, desc.changeState(END_OF_IO, wasWriting ? 0 : STATE_IO_ERROR));
+    if (wasWriting) BufferIo.wake(desc, desc.changeState(END_OF_IO, 0));
+    else BufferIo.wake(desc, desc.changeState(END_OF_IO | DIRTY_BITS, STATE_IO_ERROR));
   }
 
   @inline private static cleaned(state: u32): u32 {

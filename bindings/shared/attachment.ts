@@ -132,6 +132,15 @@ export class Attachment {
     }
   }
 
+  /** A word of the region's header that TypeScript shares with other backends. */
+  word(offset: number): number {
+    return Atomics.load(this.i32, offset / WORD_BYTES) >>> 0;
+  }
+
+  setWord(offset: number, value: number): void {
+    Atomics.store(this.i32, offset / WORD_BYTES, value | 0);
+  }
+
   /** Calls until the result is neither ST_WAIT nor ST_BUSY, sleeping in between. */
   *untilDone(call: () => number): Routine<number> {
     for (;;) {

@@ -311,11 +311,11 @@ export class Journal {
   }
 
   #word(offset: number): number {
-    return Atomics.load(this.#attachment.i32, offset / WORD_BYTES) >>> 0;
+    return this.#attachment.word(offset);
   }
 
   #store(offset: number, value: number): void {
-    Atomics.store(this.#attachment.i32, offset / WORD_BYTES, value | 0);
+    this.#attachment.setWord(offset, value);
   }
 }
 

@@ -164,7 +164,8 @@ export class NumberPool {
 
   /**
    * Pins a block whose old content does not matter, typically a new one: the page is not read but
-   * cleared. Pinned and exclusively locked. If the page is in the pool already it is only locked.
+   * cleared, which changes it: it will be written even if nothing else is done. Pinned and
+   * exclusively locked. If the page is in the pool already it is only locked.
    *
    * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, ReadBufferExtended with RBM_ZERO_AND_LOCK
    */

@@ -76,6 +76,8 @@ export interface PageIoParts {
   readonly buffers: number;
   readonly counts: IoCounts;
   readonly damage: DamageSettings;
+  /** Most pages that are written with one sync; default a share of the pool. */
+  readonly batchPages?: number;
   nameOf(relation: number): string;
   warn(message: string): void;
 }
@@ -99,7 +101,7 @@ export class PageIo {
     this.#u8 = new Uint8Array(parts.attachment.buffer);
     this.#firstFrame = parts.attachment.exports.frameAddress(0) >>> 0;
     const share = Math.floor(parts.buffers / BATCH_FRACTION);
-    this.#batchPages = Math.max(1, Math.min(BATCH_PAGES, share));
+    this.#batchPages = parts.batchPages ?? Math.max(1, Math.min(BATCH_PAGES, share));
   }
 
   /** Buffers of the pool. */

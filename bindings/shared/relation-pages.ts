@@ -105,6 +105,8 @@ export class RelationPages {
     const length = storage.blocksSync(number, 0);
     checkShorter(name, length, blocks);
     yield* this.#untilUnused(name, () => this.#exports.pagesInUse(id, blocks));
+    // Should this backend die before the file is shorter, the pages it forgot must be in it.
+    yield* this.#flushFrom(id, blocks);
     yield* journal.keepBlocks(number, blocks, length);
     yield* this.#untilUnused(name, () => this.#exports.dropPages(id, blocks, length - blocks));
     storage.truncateSync(number, 0, blocks);
@@ -146,9 +148,14 @@ export class RelationPages {
 
   /** Writes the dirty pages of a relation, or (0) all; returns how many. They are not synced. */
   *flush(id: number): Routine<number> {
+    return yield* this.#flushFrom(id, 0);
+  }
+
+  /** As flush, of blocks from `first` on. */
+  *#flushFrom(id: number, first: number): Routine<number> {
     const dirty: number[] = [];
     for (let at = this.#exports.nextDirty(id, 0); at !== ST_MISS; ) {
-      dirty.push(at);
+      if (this.#exports.blockOf(at) >>> 0 >= first) dirty.push(at);
       at = this.#exports.nextDirty(id, at + 1);
     }
     const { io } = this.#parts;

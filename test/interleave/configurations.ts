@@ -6,15 +6,20 @@
 
 import { BUFFER_MASK, ST_OK, USAGE_MASK } from "../../assembly/common/constants.ts";
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
-import { Engine, type Setting, type Watch } from "./engine.ts";
+import { Engine } from "./engine.ts";
 import { brokenInvariant, leftOver } from "./invariants.ts";
+import { FILE, OTHER_FILE } from "./medium.ts";
 import {
   type Act,
   attaching,
   changing,
   checkpointing,
+  cleaning,
   dropping,
+  evicting,
   failing,
+  flushing,
+  inBatches,
   inTurn,
   leaving,
   naming,
@@ -22,10 +27,17 @@ import {
   pinning,
   reading,
   readingTwice,
+  removing,
+  scanning,
+  truncating,
+  trying,
+  undoing,
+  zeroing,
 } from "./operations.ts";
 import { parseSchedule } from "./schedule.ts";
+import type { Setting, Watch } from "./setting.ts";
 import type { Script } from "./steps.ts";
-import { FIELD_STATE, FILE, OTHER_FILE, simulationModule, type World } from "./world.ts";
+import { FIELD_STATE, simulationModule, type World } from "./world.ts";
 
 /** A page that is in the pool when a schedule begins. */
 interface Page {
@@ -39,6 +51,8 @@ export interface Configuration {
   readonly buffers: number;
   readonly pages: readonly Page[];
   readonly backends: readonly Script[];
+  /** Whether pages are written behind their old images only. */
+  readonly journalled?: boolean;
 }
 
 const clean = (block: number): Page => ({ block });
@@ -58,7 +72,6 @@ const operations: Readonly<Record<string, Script>> = {
   change: inTurn(changing(hit)),
   "change miss": inTurn(changing(miss)),
   fail: inTurn(failing(miss)),
-  checkpoint: inTurn(checkpointing()),
   use: inTurn(reading(0, OTHER_FILE)),
   drop: inTurn(dropping()),
   leave: inTurn(leaving(hit)),
@@ -99,8 +112,6 @@ export const importantPairs: readonly Configuration[] = [
   pair("miss", "other miss"),
   pair("change", "miss"),
   pair("change", "change"),
-  pair("change", "checkpoint"),
-  pair("miss", "checkpoint"),
   pair("hit", "change"),
   pair("miss", "drop"),
   pair("use", "drop"),
@@ -154,6 +165,121 @@ export const larger: readonly Configuration[] = [
   },
 ];
 
+// ── Behind journals ──────────────────────────────────────────────────────────────────────────────
+
+/** What may be done while pages are written behind their old images. */
+const durableOperations: Readonly<Record<string, Script>> = {
+  checkpoint: inTurn(checkpointing()),
+  change: inTurn(changing(hit)),
+  "change twice": inTurn(changing(hit), changing(hit)),
+  "two changes": inTurn(changing(hit), changing(1)),
+  "change miss": inTurn(changing(miss)),
+  miss: inTurn(reading(miss)),
+  misses: inTurn(reading(miss), reading(3)),
+  undo: inTurn(undoing(hit)),
+  zero: inTurn(zeroing(miss)),
+  flush: inTurn(flushing()),
+  evict: inTurn(evicting(0)),
+  cleanup: inTurn(cleaning(hit)),
+  truncate: inTurn(truncating()),
+  remove: inTurn(removing()),
+};
+
+/** What several backends do at the same time behind a journal, each one operation. */
+export function durable(...names: readonly string[]): Configuration {
+  const scripts = names.map((name) => durableOperations[name]);
+  const other = names.some((name) => name === "truncate" || name === "remove");
+  return {
+    name: `journal: ${names.join(" + ")}`,
+    buffers: 2,
+    pages: other ? [otherDirty, dirty(hit)] : [dirty(hit), dirty(1)],
+    backends: scripts.filter((script) => script !== undefined),
+    journalled: true,
+  };
+}
+
+/** A checkpoint with everything else, and what writes with what changes. */
+export const durablePairs: readonly Configuration[] = [
+  ...Object.keys(durableOperations).map((name) => durable("checkpoint", name)),
+  durable("miss", "change"),
+  durable("change miss", "misses"),
+  durable("miss", "miss"),
+  durable("miss", "flush"),
+  durable("flush", "change"),
+  durable("flush", "flush"),
+  durable("zero", "miss"),
+  durable("zero", "zero"),
+  durable("undo", "miss"),
+  durable("evict", "change"),
+  durable("evict", "flush"),
+  durable("miss", "truncate"),
+  durable("miss", "remove"),
+];
+
+/** One buffer, a clean page: short enough for a death besides a preemption. */
+export const narrowJournals: readonly Configuration[] = [
+  narrowJournal("checkpoint + change, flush", [checkpointing()], [changing(hit), flushing()]),
+  narrowJournal("checkpoint + change, miss", [checkpointing()], [changing(hit), reading(miss)]),
+  narrowJournal("checkpoint + change", [checkpointing()], [changing(hit)]),
+  narrowJournal("checkpoint + zero", [checkpointing()], [zeroing(miss)]),
+  narrowJournal("flush + zero", [flushing()], [zeroing(miss)]),
+];
+
+function narrowJournal(name: string, ...acts: readonly (readonly Act[])[]): Configuration {
+  const backends = acts.map((each) => inTurn(...each));
+  const pages = [clean(hit)];
+  return { name: `one buffer, journal: ${name}`, buffers: 1, pages, backends, journalled: true };
+}
+
+/** Three backends, one of which makes a checkpoint. */
+export const durableTrios: readonly Configuration[] = [
+  durable("checkpoint", "change twice", "miss"),
+  durable("checkpoint", "two changes", "misses"),
+  durable("checkpoint", "change", "checkpoint"),
+  durable("checkpoint", "zero", "miss"),
+  durable("checkpoint", "cleanup", "flush"),
+];
+
+/** Writes of two pages behind one sync. */
+export const batches: readonly Configuration[] = [
+  batchPair("checkpoint + change", checkpointing(), changing(hit)),
+  batchPair("checkpoint + miss", checkpointing(), reading(miss)),
+  batchPair("flush + change", flushing(), changing(1)),
+  batchPair("miss + change", reading(miss), changing(1)),
+  batchPair("miss + miss", reading(miss), reading(3)),
+];
+
+function batchPair(name: string, ...acts: readonly Act[]): Configuration {
+  const backends = acts.map((act) => inBatches(act));
+  const pages = [dirty(hit), dirty(1)];
+  return { name: `batches: ${name}`, buffers: 3, pages, backends, journalled: true };
+}
+
+/** Cleanup locks, locks that are only tried, rings. */
+export const locking: readonly Configuration[] = [
+  lockGroup("cleanup + pin", cleaning(hit), pinning(hit)),
+  lockGroup("cleanup + read", cleaning(hit), reading(hit)),
+  lockGroup("cleanup + twice", cleaning(hit), readingTwice(hit)),
+  lockGroup("cleanup + cleanup", cleaning(hit), cleaning(hit)),
+  lockGroup("cleanup + miss", cleaning(hit), reading(miss)),
+  lockGroup("cleanup + change", cleaning(hit), changing(hit)),
+  lockGroup("cleanup + evict", cleaning(hit), evicting(0)),
+  lockGroup("try + read", trying(hit), reading(hit)),
+  lockGroup("try + change", trying(hit), changing(hit)),
+  lockGroup("try + cleanup", trying(hit), cleaning(hit)),
+  lockGroup("ring + hit", scanning(miss, 3), reading(hit)),
+  lockGroup("ring + ring", scanning(miss, 3), scanning(3, miss)),
+  lockGroup("ring + miss", scanning(miss, 3), reading(miss)),
+  lockGroup("undo + read", undoing(hit), reading(hit)),
+  lockGroup("zero + read", zeroing(miss), reading(miss)),
+  lockGroup("cleanup + cleanup + read", cleaning(hit), cleaning(hit), reading(hit)),
+];
+
+function lockGroup(name: string, ...acts: readonly Act[]): Configuration {
+  const backends = acts.map((act) => inTurn(act));
+  return { name: `locks: ${name}`, buffers: 2, pages: [dirty(hit), clean(1)], backends };
+}
+
 // ── Engines ──────────────────────────────────────────────────────────────────────────────────────
 
 const simulation: WasmModule = simulationModule();
@@ -168,7 +294,7 @@ export function engineFor(
     module,
     buffers: configuration.buffers,
     scripts: [owner, ...configuration.backends],
-    prepare: (world) => prepare(world, configuration.pages),
+    prepare: (world) => prepare(world, configuration),
     check: brokenInvariant,
     close: leftOver,
     ...(watch === undefined ? {} : { watch }),
@@ -186,8 +312,9 @@ export function replay(configuration: Configuration, text: string, tell = false)
   engine.run(parseSchedule(text));
 }
 
-function prepare(world: World, pages: readonly Page[]): void {
+function prepare(world: World, { pages, journalled = false }: Configuration): void {
   const x = world.instance(1);
+  world.instance(0).startAt(1, journalled ? 1 : 0);
   for (const { block, file = FILE, dirty: isDirty = false } of pages) {
     const buffer = x.install(x.victim(0), file, block, 0) & BUFFER_MASK;
     for (let half = 0; half < 2; half += 1) world.readHalf(buffer, file, block, half);

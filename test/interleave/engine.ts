@@ -4,13 +4,20 @@
 // the operations of TypeScript around them - is right in every order of steps that search.ts tries,
 // with a backend that never runs again at any of them, and with the owner that repairs what the
 // dead one held scheduled like the rest. Right means: what invariants.ts says holds after every
-// step, everybody ends, and nothing is left over (closing.ts).
+// step, everybody ends, and nothing is left over. Where pages are written behind a journal it also
+// means: a crash now, whatever of storage it loses, brings back the last checkpoint (cuts.ts).
 //
 // How. The simulation build calls `step` before every atomic access, every plain store that others
 // read, and each half of a page's copy; `blocked` and `woken` instead of sleeping and waking. A
 // call that is to be stopped there unwinds by Asyncify and is called again later (fiber.ts). One
 // that goes on costs only the import, so that switches are dear and steps are not. Storage and the
-// bytes of pages are touched by requests (steps.ts), each half of which is a step.
+// bytes of pages are touched by requests (steps.ts), each half of which is a step: a frame that is
+// written is first copied to private memory by halves.
+//
+// The routines of bindings run as they are (parts.ts): what they yield becomes requests, what they
+// ask of storage (medium.ts) and of the region's words is a step each. A routine is run anew, with
+// the same answers, when one of its calls was stopped; so each run has fresh instances. Mirrored in
+// operations.ts are only the few calls around them: those in which a page's bytes are touched.
 //
 // A *segment* is a number of steps of one backend without interruption. A schedule is its segments
 // and prints as one word each: `a17` seventeen steps of backend a, `b` until b stops by itself (it
@@ -30,11 +37,12 @@
 
 import { REGION_REQUESTS_OFFSET } from "../../assembly/common/constants.ts";
 import type { HostFunctions } from "../../bindings/abi/load.ts";
-import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
+import { isInterval } from "./cuts.ts";
 import { type Driver, Fiber, PAUSED } from "./fiber.ts";
 import { Ledger } from "./ledger.ts";
 import { nameOf, ScheduleError, type Segment, scheduleText, TO_THE_END } from "./schedule.ts";
-import type { Request, Script } from "./steps.ts";
+import { goOn, lowestOf, type Policy, type Setting } from "./setting.ts";
+import type { Deed, Request } from "./steps.ts";
 import { WORD_SHIFT, World } from "./world.ts";
 
 /** Kinds of steps, as assembly/common/atomics.ts numbers them. */
@@ -52,49 +60,6 @@ const MAX_STEPS = 20_000;
 /** Bits of the fibers that write a word stand above those of the fibers that read it. */
 const WRITERS_SHIFT = 8;
 const READERS_MASK = (1 << WRITERS_SHIFT) - 1;
-
-/** What a schedule does where its text ends. */
-export interface Policy {
-  /** The next to run, out of a mask that is not empty. */
-  choose(mask: number, engine: Engine): number;
-  /** How long it runs at most, or TO_THE_END. */
-  length(fiber: number, engine: Engine): number;
-  /** Whether it dies now that this length is over. */
-  dies(fiber: number, engine: Engine): boolean;
-}
-
-/** Goes on with whoever runs; else the first who can. */
-export const goOn: Policy = {
-  choose: (mask) => lowestOf(mask),
-  length: () => TO_THE_END,
-  dies: () => false,
-};
-
-/** What a run of the engine is about. */
-export interface Setting {
-  readonly module: WasmModule;
-  readonly buffers: number;
-  /** The owner's script, then one a backend. */
-  readonly scripts: readonly Script[];
-  /** Prepares region and storage, with calls that run through. */
-  readonly prepare: (world: World) => void;
-  /** What a check finds wrong, if anything. */
-  readonly check: (engine: Engine) => string | undefined;
-  readonly close: (engine: Engine) => string | undefined;
-  /** Told of every access; for the race check. */
-  readonly watch?: Watch;
-}
-
-/** Who wants to be told of every access. */
-export interface Watch {
-  /** Imports of the instrumented build, for one slot. */
-  readonly imports: (slot: number) => HostFunctions;
-  begin(engine: Engine): void;
-  atomic(fiber: number, kind: number, at: number): void;
-  /** A page's half is read or written by a request. */
-  bytes(fiber: number, at: number, write: boolean): void;
-  died(fiber: number): void;
-}
 
 export class Engine implements Driver {
   readonly world: World;
@@ -258,7 +223,7 @@ export class Engine implements Driver {
     this.dead |= fiber.bit;
     this.runnable &= ~fiber.bit;
     this.#deaths |= fiber.bit;
-    this.ledger.died(fiber.index);
+    this.ledger.died(fiber);
     this.#setting.watch?.died(fiber.index);
     const owner = this.fibers[0] as Fiber;
     if (owner.pause === "idle") this.runnable |= owner.bit;
@@ -302,6 +267,7 @@ export class Engine implements Driver {
     const writes = kind !== STEP_LOAD;
     this.#changed ||= writes;
     this.tired &= fiber.bit;
+    if (isInterval(at)) this.#intervalTouched(fiber, writes);
     const word = at >>> WORD_SHIFT;
     const seen = this.#accesses[word] ?? 0;
     const now = seen | (writes ? fiber.bit << WRITERS_SHIFT : fiber.bit);
@@ -310,6 +276,12 @@ export class Engine implements Driver {
       if (this.#matters[word] === 0 && isShared(now)) this.learned = true;
     }
     this.trace?.(fiber.index, kind, at);
+  }
+
+  /** The number of the interval decides what is a checkpoint's. */
+  #intervalTouched(fiber: Fiber, writes: boolean): void {
+    if (writes) this.ledger.cuts.cut(fiber.argument);
+    else if (fiber.inside === "endChange") this.ledger.cuts.loaded(fiber.index);
   }
 
   #checkNow(): void {
@@ -407,14 +379,35 @@ export class Engine implements Driver {
         return 0;
       case "sleep":
         throw new Error("a sleep is a call");
+      case "find":
+        return this.world.bufferOf(request.file, request.block);
+      case "fetch":
+      case "journal":
+        return this.#move(fiber, request);
+      case "syncJournal":
+        if (this.#cutBefore(fiber, 0)) return PAUSED;
+        this.#account(fiber, STEP_CHANGE, 0);
+        this.world.medium.sync(request.journal);
+        return 0;
       default:
         return this.#bytes(fiber, request);
     }
   }
 
+  stopsBefore(fiber: Fiber, { at, writes }: Deed<unknown>): boolean {
+    if (this.#cutBefore(fiber, at, at === 0)) return true;
+    this.#account(fiber, writes ? STEP_CHANGE : STEP_LOAD, at);
+    if (at !== 0) this.#setting.watch?.atomic(fiber.index, writes ? STEP_CHANGE : STEP_LOAD, at);
+    return false;
+  }
+
+  returned(fiber: Fiber, name: string, result: number): void {
+    if (name === "endChange") this.ledger.cuts.endReturned(fiber.index, result);
+  }
+
   /** Before a step of a request; true if the fiber is to stop here, and come back. */
-  #cutBefore(fiber: Fiber, at: number): boolean {
-    fiber.passed = !fiber.passed && this.#point(fiber, at, true);
+  #cutBefore(fiber: Fiber, at: number, always = true): boolean {
+    fiber.passed = !fiber.passed && this.#point(fiber, at, always);
     return fiber.passed;
   }
 
@@ -446,20 +439,34 @@ export class Engine implements Driver {
     return PAUSED;
   }
 
-  /** Storage, and the bytes of pages: two halves, each a step. */
-  #bytes(fiber: Fiber, request: Extract<Request, { block: number }>): number | typeof PAUSED {
-    while (fiber.stage < 2) {
+  /** Storage, and the bytes of pages: two halves, each a step; a write copies the frame before. */
+  #bytes(fiber: Fiber, request: Extract<Request, { buffer: number }>): number | typeof PAUSED {
+    const stages = request.do === "write" ? 4 : 2;
+    while (fiber.stage < stages) {
       const half = fiber.stage;
-      const at = this.ledger.placeOf(fiber, request, half) << WORD_SHIFT;
+      const at = this.ledger.placeOf(request, half) << WORD_SHIFT;
       if (this.#cutBefore(fiber, at)) return PAUSED;
       const writes = request.do === "read" || request.do === "stamp";
-      this.#account(fiber, writes || request.do === "write" ? STEP_COPY : STEP_LOAD, at);
-      this.#setting.watch?.bytes(fiber.index, at, writes);
+      this.#account(fiber, writes || half > 1 ? STEP_COPY : STEP_LOAD, at);
+      if (half < 2) this.#setting.watch?.bytes(fiber.index, at, writes);
       const wrong = this.ledger.half(fiber, request, half);
       if (wrong !== undefined) throw new Error(wrong);
       fiber.stage += 1;
     }
     return this.ledger.answer(fiber);
+  }
+
+  /** Storage and private memory, or a journal: two halves, each a step. */
+  #move(
+    fiber: Fiber,
+    request: Extract<Request, { do: "fetch" | "journal" }>,
+  ): number | typeof PAUSED {
+    for (; fiber.stage < 2; fiber.stage += 1) {
+      if (this.#cutBefore(fiber, 0)) return PAUSED;
+      this.#account(fiber, STEP_CHANGE, 0);
+      this.ledger.moved(fiber, request, fiber.stage);
+    }
+    return request.do === "fetch" ? this.ledger.fetched(fiber) : 0;
   }
 }
 
@@ -467,8 +474,4 @@ function isShared(seen: number): boolean {
   const writers = seen >>> WRITERS_SHIFT;
   const all = (seen & READERS_MASK) | writers;
   return writers !== 0 && (all & (all - 1)) !== 0;
-}
-
-export function lowestOf(mask: number): number {
-  return 31 - Math.clz32(mask & -mask);
 }

@@ -7,11 +7,13 @@
 // them knows that it can be interrupted between two instructions of wasm.
 
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
-import type { Actor, Operation, Request, Script } from "./steps.ts";
+import type { Actor, Deed, Operation, Request, Script } from "./steps.ts";
 import { type Exports, WORD_SHIFT, type World } from "./world.ts";
 
 /** Travels through an operation whose call was stopped. */
 const STOPPED = Symbol("stopped");
+
+const SETTLING = /^settleCleanup/;
 
 /** How a backend came to a stop. */
 export type Pause = "cut" | "asleep" | "tired" | "idle" | "done";
@@ -22,8 +24,14 @@ export interface Driver {
   unwinding: boolean;
   /** True once the schedule has failed: nothing may touch the region any more. */
   over: boolean;
+  /** Steps of the schedule so far. */
+  readonly steps: number;
   /** Carries out a request, or as much of it as may be done before the fiber is cut. */
   perform(fiber: Fiber, request: Request): number | typeof PAUSED;
+  /** Before a step that TypeScript makes by itself; true if the fiber is to stop there. */
+  stopsBefore(fiber: Fiber, deed: Deed<unknown>): boolean;
+  /** A call into wasm has come to its end. */
+  returned(fiber: Fiber, name: string, result: number): void;
 }
 
 /** A request that could not be finished yet. */
@@ -47,14 +55,19 @@ export class Fiber {
   stage = 0;
   /** The point before the next step was passed already: the fiber was cut there. */
   passed = false;
+  /** The export it is in, or was in last, and its first argument. */
+  inside = "";
+  argument = 0;
+  /** Steps of the schedule when it last began to look whether a cleanup lock may stand. */
+  settling = 0;
 
-  readonly #driver: Driver;
+  readonly driver: Driver;
   readonly #world: World;
   readonly #script: Script;
   readonly #actor: Actor;
   #operation: Operation<unknown> | undefined;
   #request: Request | undefined;
-  readonly #answers: number[] = [];
+  readonly #answers: unknown[] = [];
   #given = 0;
   #inCall = false;
   #dropped = false;
@@ -70,10 +83,17 @@ export class Fiber {
     this.bit = 1 << index;
     this.slot = index;
     this.exports = world.instance(index);
-    this.#driver = driver;
+    this.driver = driver;
     this.#world = world;
     this.#script = script;
-    this.#actor = { x: this.#wrapped(), word: this.#word(), slot: index, ...actor };
+    this.#actor = {
+      x: this.#wrapped(),
+      word: this.#word(),
+      once: (deed) => this.#once(deed),
+      memory: world.memory.buffer as SharedArrayBuffer,
+      slot: index,
+      ...actor,
+    };
   }
 
   /** Before the first step of a schedule. */
@@ -85,6 +105,7 @@ export class Fiber {
     this.rewinding = false;
     this.stage = 0;
     this.passed = false;
+    this.inside = "";
     this.#operation = undefined;
     this.#request = undefined;
     this.#answers.length = 0;
@@ -136,9 +157,9 @@ export class Fiber {
 
   /** The answer to a request: the recorded one, or a new one, which is recorded. */
   #answer(request: Request): number | typeof PAUSED {
-    if (this.#given < this.#answers.length) return this.#answers[this.#given++] ?? 0;
-    if (request.do === "sleep") return this.#call(this.exports.sleep as Raw, 1);
-    const answer = this.#driver.perform(this, request);
+    if (this.#given < this.#answers.length) return this.#answers[this.#given++] as number;
+    if (request.do === "sleep") return this.#call(this.exports.sleep as Raw, "sleep", [1]);
+    const answer = this.driver.perform(this, request);
     if (answer === PAUSED) return PAUSED;
     this.#answers.push(answer);
     this.#given += 1;
@@ -146,39 +167,61 @@ export class Fiber {
   }
 
   /** Calls an export, or goes on with the call that was stopped. */
-  #call(raw: Raw, a = 0, b = 0, c = 0): number {
-    if (this.#given < this.#answers.length) return this.#answers[this.#given++] ?? 0;
-    if (this.#dropped || this.#driver.over) throw STOPPED;
+  #call(raw: Raw, name: string, given: readonly number[]): number {
+    if (this.#given < this.#answers.length) return this.#answers[this.#given++] as number;
+    if (this.#dropped || this.driver.over) throw STOPPED;
+    const [a = 0, b = 0, c = 0, d = 0, e = 0] = given;
+    this.inside = name;
+    this.argument = a;
+    if (!this.#inCall && SETTLING.test(name)) this.settling = this.driver.steps;
     if (this.#inCall) {
       this.#inCall = false;
       this.rewinding = true;
       this.exports.asyncify_start_rewind(this.#world.stack(this.index));
     }
-    const result = raw(a, b, c) ?? 0;
-    if (this.#driver.unwinding) this.#stopped();
+    const result = raw(a, b, c, d, e) ?? 0;
+    if (this.driver.unwinding) this.#stopped();
+    this.inside = "";
+    this.driver.returned(this, name, result);
     this.#answers.push(result);
     this.#given += 1;
     return result;
   }
 
   #stopped(): never {
-    this.#driver.unwinding = false;
+    this.driver.unwinding = false;
     this.exports.asyncify_stop_unwind();
     this.#inCall = true;
     // A sleep is a request of a generator that waits at its yield; all else is made anew.
-    if (this.#request?.do !== "sleep") {
-      this.#operation = undefined;
-      this.#request = undefined;
-      this.#dropped = true;
-    }
+    if (this.#request?.do !== "sleep") this.#drop();
     throw STOPPED;
+  }
+
+  #drop(): void {
+    this.#operation = undefined;
+    this.#request = undefined;
+    this.#dropped = true;
+  }
+
+  /** A step that TypeScript makes by itself: what it gives is kept like the result of a call. */
+  #once<Result>(deed: Deed<Result>): Result {
+    if (this.#given < this.#answers.length) return this.#answers[this.#given++] as Result;
+    if (this.#dropped || this.driver.over) throw STOPPED;
+    if (this.driver.stopsBefore(this, deed)) {
+      this.#drop();
+      throw STOPPED;
+    }
+    const result = deed.act(this.#world);
+    this.#answers.push(result);
+    this.#given += 1;
+    return result;
   }
 
   /** Recorded like a call, so that it answers the same when the operation is made anew. */
   #word(): (address: number) => number {
     const { u32 } = this.#world;
     const read: Raw = (address = 0) => u32[address >>> WORD_SHIFT];
-    return (address) => this.#call(read, address);
+    return (address) => this.#call(read, "word", [address]);
   }
 
   #wrapped(): SharedExports {
@@ -187,10 +230,10 @@ export class Fiber {
     for (const name of Object.keys(exports)) {
       const raw = exports[name];
       if (typeof raw !== "function") continue;
-      wrapped[name] = (a, b, c) => this.#call(raw, a, b, c);
+      wrapped[name] = (...given) => this.#call(raw, name, given as number[]);
     }
     return wrapped as unknown as SharedExports;
   }
 }
 
-type Raw = (a?: number, b?: number, c?: number) => number | undefined;
+type Raw = (a?: number, b?: number, c?: number, d?: number, e?: number) => number | undefined;

@@ -18,6 +18,7 @@ import {
   LIFE_STATE_MASK,
   NAMED_LOCKS,
   OWNER_MASK,
+  REGION_JOURNALLED_OFFSET,
   SLOT_BYTES,
   SLOT_CHANGING_OFFSET,
   SLOT_SLEEPING_ON_OFFSET,
@@ -31,14 +32,12 @@ import {
   STATE_WRITING,
 } from "../../assembly/common/constants.ts";
 import type { Engine } from "./engine.ts";
+import { FILE, identityOf, OTHER_FILE } from "./medium.ts";
 import {
   FIELD_BLOCK,
   FIELD_CONTENT,
   FIELD_FILE,
   FIELD_NEXT,
-  FILE,
-  identityOf,
-  OTHER_FILE,
   WORD_SHIFT,
   type World,
 } from "./world.ts";
@@ -65,7 +64,14 @@ export function brokenInvariant(engine: Engine): string | undefined {
     const wrong = brokenState(world, buffer, state) ?? brokenPage(engine, buffer, state);
     if (wrong !== undefined) return `buffer ${buffer}, state ${state.toString(16)}: ${wrong}`;
   }
-  return brokenPin(engine) ?? brokenChange(world);
+  return brokenPin(engine) ?? brokenChange(world) ?? brokenJournal(engine);
+}
+
+/** What a crash now would bring back wrong: the state of the last checkpoint, all pages of it. */
+function brokenJournal({ world, ledger }: Engine): string | undefined {
+  if (!world.medium.touched || world.u32[REGION_JOURNALLED_OFFSET >>> WORD_SHIFT] === 0) return;
+  world.medium.touched = false;
+  return ledger.cuts.wrongAfterCrash();
 }
 
 function walkChains(world: World): string | undefined {
@@ -95,8 +101,10 @@ function brokenState(world: World, buffer: number, state: number): string | unde
   if (!mapped && times[buffer] !== 0 && !has(STATE_CLAIM)) return "linked and not mapped (I2)";
   if (!mapped && has(STATE_VALID | STATE_DIRTY)) return "holds something unmapped (I3)";
   if (has(STATE_IO) && !mapped) return "I/O on a frame without a page (I5)";
-  if (has(STATE_DIRTY) && !has(STATE_VALID)) return "dirty and not valid (I6)";
-  if (has(STATE_JUST_DIRTIED) && !has(STATE_VALID)) return "just dirtied and not valid (I6)";
+  // A page that is cleared instead of read is dirty before it is valid, while it is in I/O.
+  const held = has(STATE_VALID | STATE_IO);
+  if (has(STATE_DIRTY) && !held) return "dirty and not valid (I6)";
+  if (has(STATE_JUST_DIRTIED) && !held) return "just dirtied and not valid (I6)";
   if (!has(STATE_WRITING)) return undefined;
   if (!has(STATE_IO) || !has(STATE_VALID)) return "written without I/O or content (I5)";
   return (world.hold(owner - 1, buffer) & HOLD_SHARE) === 0 ? "written unlocked (I5)" : undefined;
@@ -105,7 +113,8 @@ function brokenState(world: World, buffer: number, state: number): string | unde
 /** What is wrong with the page that a mapped frame holds. */
 function brokenPage(engine: Engine, buffer: number, state: number): string | undefined {
   const { world } = engine;
-  const { u32, storage } = world;
+  const { u32 } = world;
+  const { marks: storage } = world.medium;
   const content = (u32[world.descriptor(buffer, FIELD_CONTENT)] ?? 0) & OWNER_MASK;
   if (content !== 0 && (world.hold(content - 1, buffer) & HOLD_COUNT_MASK) === 0) {
     return "locked by somebody who does not hold it";
@@ -125,12 +134,20 @@ function brokenPage(engine: Engine, buffer: number, state: number): string | und
   const first = world.frame(buffer, 0);
   const second = world.frame(buffer, 1);
   const identity = identityOf(file, block);
-  if (u32[first] !== identity || u32[second] !== identity) return `holds no block ${block} (I1)`;
+  const zeroes = engine.ledger.mayBeZero(file, block);
+  for (const half of [first, second]) {
+    const found = u32[half];
+    if (found !== identity && !(zeroes && found === 0)) return `holds no block ${block} (I1)`;
+  }
   const version = u32[first + 1];
   if (version !== u32[second + 1] && content === 0) return `block ${block} is torn`;
-  if ((state & STATE_DIRTY) !== 0) return undefined;
+  // What is left of a relation without a name is nobody's: it is never read again.
+  if ((state & STATE_DIRTY) !== 0 || engine.ledger.isDropped(file)) return undefined;
   const stored = world.stored(file, block, 0);
-  const clean = version === storage[stored + 1] && u32[second + 1] === storage[stored + 3];
+  const clean =
+    u32[first] === storage[stored] &&
+    version === storage[stored + 1] &&
+    u32[second + 1] === storage[stored + 3];
   return clean ? undefined : `block ${block} is clean and not what storage has (I6)`;
 }
 
@@ -202,11 +219,13 @@ function leftInSlots(world: World): string | undefined {
 
 /** Whether some page is not what its changes made it, in the pool or else in storage. */
 function unreadable({ world, ledger }: Engine): string | undefined {
+  const { lengths } = world.medium;
   for (const file of [FILE, OTHER_FILE]) {
     if (ledger.isGone(file) && isMapped(world, file)) return "a page of a dropped relation is left";
     if (ledger.isDropped(file)) continue;
     for (let block = 0; block < world.baseline.length / 2; block += 1) {
       const versions = [0, 1].map((half) => versionOf(world, file, block, half));
+      if (ledger.mayBeZero(file, block) || block >= (lengths[file === FILE ? 0 : 1] ?? 0)) continue;
       if (versions[0] !== versions[1]) return `block ${block} is torn: ${versions.join(" and ")}`;
       const wrong = ledger.wrongVersion(file, block, versions[0] ?? 0);
       if (wrong !== undefined) return wrong;
@@ -231,5 +250,5 @@ function versionOf(world: World, file: number, block: number, half: number): num
       world.u32[world.descriptor(buffer, FIELD_BLOCK)] === block;
     if (found) return world.u32[world.frame(buffer, half) + 1] ?? 0;
   }
-  return world.storage[world.stored(file, block, half) + 1] ?? 0;
+  return world.medium.marks[world.stored(file, block, half) + 1] ?? 0;
 }

@@ -1,23 +1,11 @@
-// Mistakes planted in the sources, to see that the searches find them: each a replacement in one
-// file of assembly/, compiled in this process into a simulation build of its own.
+// Mistakes planted in the sources, to see that the searches find them (hunt.ts): each a replacement in
+// one file of assembly/. Those of the journal, of cleanup locks and of cleared pages, and those in
+// TypeScript, stand in new-mutants.ts.
 
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import asc from "assemblyscript/asc";
-import { type WasmModule, wasm } from "../../bindings/abi/wasm-types.ts";
-import {
-  type Configuration,
-  engineFor,
-  importantPairs,
-  larger,
-  narrow,
-  pair,
-  pairs,
-} from "./configurations.ts";
-import { ScheduleError } from "./schedule.ts";
-import { type Bounds, OutOfTime, searchAll, searchByChance } from "./search.ts";
+import type { Plants } from "./parts.ts";
 
-interface Patch {
+/** A replacement in one file. */
+export interface Patch {
   /** Below assembly/. */
   readonly file: string;
   /** Occurs once. */
@@ -29,11 +17,14 @@ interface Patch {
 export interface Mutant {
   readonly name: string;
   readonly patches: readonly Patch[];
+  /** Mistakes in TypeScript, put in the place of what is right. */
+  readonly plants?: Plants;
   /** Why no schedule can tell it from the right thing; such a one must not be found. */
   readonly harmless?: string;
 }
 
-function mutant(name: string, file: string, find: string, put: string): Mutant {
+/** A mistake in one place of assembly/. */
+export function mutant(name: string, file: string, find: string, put: string): Mutant {
   return { name, patches: [{ file, find, put }] };
 }
 
@@ -42,7 +33,7 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a pin is not checked after it was stored",
     "buffer/pool.ts",
-    "if ((seen & (STATE_CLAIM | STATE_VALID)) == STATE_VALID && desc.isTagged(file, block)) {",
+    "if ((seen & (STATE_CLAIM | STATE_VALID)) == STATE_VALID && desc.isTagged(tag)) {",
     "if ((seen & (STATE_CLAIM | STATE_VALID)) != 0x7fffffff) {",
   ),
   mutant(
@@ -83,13 +74,13 @@ export const mutants: readonly Mutant[] = [
     patches: [
       {
         file: "buffer/evict.ts",
-        find: "if ((seen & STATE_DIRTY) == 0) {",
-        put: "if (seen != 1) {",
+        find: "if ((BufferDesc.at(buffer).getState() & STATE_DIRTY) == 0) return",
+        put: "if (buffer != 0x7fffffff) return",
       },
       {
         file: "buffer/evict.ts",
-        find: "if ((seen & (OWNER_MASK | USAGE_MASK | STATE_DIRTY)) == 0) {",
-        put: "if ((seen & (OWNER_MASK | USAGE_MASK)) == 0) {",
+        find: "if (free && (seen & (OWNER_MASK | USAGE_MASK | STATE_DIRTY)) == 0) {",
+        put: "if (free && (seen & (OWNER_MASK | USAGE_MASK)) == 0) {",
       },
     ],
   },
@@ -206,14 +197,14 @@ export const otherMutants: readonly Mutant[] = [
   mutant(
     "a checkpoint writes a page that it does not hold",
     "buffer/checkpoint.ts",
-    "    Hold.raise(buffer);\n    const result = Checkpoint.beginHeld(desc, buffer);\n    if (result <= 0) Hold.lower(buffer);\n    return result;",
-    "    const result = Checkpoint.beginHeld(desc, buffer);\n    if (result > 0) Hold.raise(buffer);\n    return result;",
+    "    Hold.raise(buffer);\n    let result = Checkpoint.beginHeld(desc, buffer, wanted, mayWait != 0);",
+    "    Hold.raise(buffer);\n    Pin.lower(buffer);\n    let result = Checkpoint.beginHeld(desc, buffer, wanted, mayWait != 0);\n    Hold.raise(buffer);",
   ),
   mutant(
     "a write's end unlocks before it says that it is done",
     "buffer/io.ts",
-    "    const desc = BufferDesc.at(buffer);\n    if (good) Hold.counted(COUNTER_WRITES);",
-    "    const desc = BufferDesc.at(buffer);\n    ContentLock.dropShare(buffer);",
+    "static finishWrite(buffer: u32, good: bool): void {\n",
+    "static finishWrite(buffer: u32, good: bool): void {\n    ContentLock.dropShare(buffer);\n",
   ),
   {
     ...mutant(
@@ -235,131 +226,3 @@ export const otherMutants: readonly Mutant[] = [
     harmless: "the claim looks at owner and usage by a compare-and-swap of the whole word",
   },
 ];
-
-// ── Compiling ────────────────────────────────────────────────────────────────────────────────────
-
-const root = fileURLToPath(new URL("../../", import.meta.url));
-const SOURCE = /^(?:\.\/)?assembly\/(.*)$/;
-
-/** The simulation build with a mistake in it. @throws if a patch does not match exactly once */
-export async function compileMutant({ name, patches }: Mutant): Promise<WasmModule> {
-  const applied = new Set<Patch>();
-  let bytes: Uint8Array | undefined;
-  const arguments_ = ["assembly/shared.ts", "--target", "shared-simulation", "--baseDir", root];
-  const { error, stderr } = await asc.main(arguments_, {
-    readFile: (file: string) => readPatched(file, patches, applied),
-    writeFile: (file: string, contents: string | Uint8Array) => {
-      if (file.endsWith(".wasm") && typeof contents !== "string") bytes = contents;
-    },
-    listFiles: () => [],
-  });
-  if (error !== null) throw new Error(`${name}: ${error.message}${stderr.toString()}`);
-  if (applied.size !== patches.length || bytes === undefined) throw new Error(`${name}: unapplied`);
-  return new wasm.Module(bytes);
-}
-
-function readPatched(file: string, patches: readonly Patch[], applied: Set<Patch>): string | null {
-  let text: string;
-  try {
-    text = readFileSync(`${root}${file}`, "utf8");
-  } catch {
-    return null;
-  }
-  const [, source] = SOURCE.exec(file) ?? [];
-  for (const patch of patches.filter((each) => each.file === source)) {
-    const [before, after, ...more] = text.split(patch.find);
-    if (after === undefined || more.length > 0) {
-      throw new Error(`${patch.file} does not have exactly once: ${patch.find}`);
-    }
-    text = `${before}${patch.put}${after}`;
-    applied.add(patch);
-  }
-  return text;
-}
-
-// ── Hunting ──────────────────────────────────────────────────────────────────────────────────────
-
-/** Where a mistake was found. */
-export interface Find {
-  readonly configuration: string;
-  readonly bounds: string;
-  readonly error: ScheduleError;
-  readonly schedules: number;
-  readonly milliseconds: number;
-}
-
-interface Stage {
-  readonly of: readonly Configuration[];
-  readonly bounds: Bounds;
-  /** For one configuration. */
-  readonly milliseconds: number;
-}
-
-const trios = larger.filter(({ backends }) => backends.length > 2);
-const leavers = trios.filter(({ name }) => name.includes("leave"));
-const brief = [pair("hit", "change"), pair("change", "change")];
-const stages: readonly Stage[] = [
-  { of: importantPairs, bounds: { preemptions: 1, deaths: 0 }, milliseconds: 2_000 },
-  { of: importantPairs, bounds: { preemptions: 0, deaths: 1 }, milliseconds: 2_000 },
-  { of: narrow, bounds: { preemptions: 2, deaths: 0 }, milliseconds: 5_000 },
-  { of: brief, bounds: { preemptions: 2, deaths: 0 }, milliseconds: 5_000 },
-  { of: leavers, bounds: { preemptions: 1, deaths: 1 }, milliseconds: 10_000 },
-  { of: narrow.slice(2, 3), bounds: { preemptions: 3, deaths: 0 }, milliseconds: 30_000 },
-  { of: pairs, bounds: { preemptions: 1, deaths: 0 }, milliseconds: 2_000 },
-  { of: trios, bounds: { preemptions: 1, deaths: 0 }, milliseconds: 5_000 },
-  { of: pairs, bounds: { preemptions: 0, deaths: 1 }, milliseconds: 2_000 },
-  { of: trios, bounds: { preemptions: 1, deaths: 1 }, milliseconds: 10_000 },
-  { of: importantPairs, bounds: { preemptions: 2, deaths: 0 }, milliseconds: 8_000 },
-];
-
-const CHANCE_STEPS = 300_000;
-
-/** Searches with growing bounds, then by chance; undefined when time is up and nothing found. */
-export function hunt(module: WasmModule, milliseconds: number, seed: number): Find | undefined {
-  const begin = performance.now();
-  let schedules = 0;
-  const spent = (): number => performance.now() - begin;
-  for (const { of, bounds, milliseconds: each } of stages) {
-    for (const configuration of of) {
-      if (spent() > milliseconds) return undefined;
-      const engine = engineFor(configuration, module);
-      const limit = { milliseconds: Math.min(each, milliseconds - spent()) };
-      const error = failureOf(() => searchAll(engine, bounds, limit));
-      schedules += engine.schedules;
-      const where = `${bounds.preemptions} preemptions, ${bounds.deaths} deaths`;
-      if (error !== undefined) {
-        return found(configuration, where, error, schedules, spent());
-      }
-    }
-  }
-  for (let round = 0; spent() < milliseconds; round += 1) {
-    for (const configuration of [...larger, ...importantPairs]) {
-      const engine = engineFor(configuration, module);
-      const chances = { seed: seed + round, steps: CHANCE_STEPS, deaths: 1 };
-      const error = failureOf(() => searchByChance(engine, chances));
-      schedules += engine.schedules;
-      if (error !== undefined) return found(configuration, "chance", error, schedules, spent());
-    }
-  }
-  return undefined;
-}
-
-function found(
-  { name }: Configuration,
-  bounds: string,
-  error: ScheduleError,
-  schedules: number,
-  milliseconds: number,
-): Find {
-  return { configuration: name, bounds, error, schedules, milliseconds };
-}
-
-function failureOf(search: () => unknown): ScheduleError | undefined {
-  try {
-    search();
-  } catch (error) {
-    if (error instanceof ScheduleError) return error;
-    if (!(error instanceof OutOfTime)) throw error;
-  }
-  return undefined;
-}

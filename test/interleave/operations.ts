@@ -1,38 +1,53 @@
-// The operations of a backend, as bindings/shared/buffers.ts, backend.ts and attachment.ts drive
-// them, for the scheduler: the same calls in the same order, with a yield where those files sleep,
-// read or write. What an operation believes to have is noted when it has it, and no longer noted
-// before it gives it back.
+// The operations of a backend for the scheduler. What waits or touches storage are the routines of
+// bindings/shared themselves (parts.ts); what their callers do around them - pin, lock, change, give
+// back - is done here by the same calls in the same order, so that bytes can be touched in halves.
+// What an operation believes to have is noted when it has it, and no longer noted before it gives
+// it back.
 
 import {
   BUFFER_MASK,
-  IN_PROGRESS,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
   LIFE_FREE,
   LIFE_STATE_BITS,
   LIFE_STATE_MASK,
-  LOCK_CHECKPOINT,
   NEED_READ,
-  NEED_WRITE,
-  SLOT_SLEEP_VALUE_OFFSET,
-  SLOT_SLEEPING_ON_OFFSET,
   ST_BUSY,
-  ST_DRAIN,
-  ST_MISS,
-  ST_NO_BUFFERS,
+  ST_CLEANUP_TAKEN,
   ST_OK,
-  ST_WAIT,
 } from "../../assembly/common/constants.ts";
+import { BufferError } from "../../bindings/abi/errors.ts";
+import type { Relation } from "../../bindings/shared/relation.ts";
+import type { Routine } from "../../bindings/shared/routine.ts";
+import { Strategy } from "../../bindings/shared/strategy.ts";
+import { FILE, OTHER_FILE } from "./medium.ts";
+import { drive, MEDIUM_ERROR, type Parts, partsOf } from "./parts.ts";
 import type { Actor, Note, Operation, Script } from "./steps.ts";
-import { FILE, OTHER_FILE } from "./world.ts";
+
+const FORK_BITS = 2;
+const NO_BUFFERS = "53200";
+
+/** A backend in a schedule: what it calls, and what it is made of. */
+interface Backend extends Actor {
+  readonly parts: Parts;
+}
 
 /** What an operation of a backend is. */
-export type Act = (actor: Actor) => Operation<void>;
+export type Act = (backend: Backend) => Operation<void>;
 
 /** One operation after another. */
 export function inTurn(...acts: readonly Act[]): Script {
   return function* all(actor) {
-    for (const act of acts) yield* act(actor);
+    const backend = { ...actor, parts: partsOf(actor) };
+    for (const act of acts) yield* act(backend);
+  };
+}
+
+/** As {@link inTurn}, where writes take companions with them: two pages behind one sync. */
+export function inBatches(...acts: readonly Act[]): Script {
+  return function* all(actor) {
+    const backend = { ...actor, parts: partsOf(actor, 2) };
+    for (const act of acts) yield* act(backend);
   };
 }
 
@@ -45,114 +60,62 @@ function check(status: number): number {
   return status;
 }
 
-/** Attachment.untilDone. */
-function* untilDone(actor: Actor, call: () => number): Operation<number> {
-  for (;;) {
-    const status = call();
-    if (status === ST_WAIT) yield* sleep(actor);
-    else if (status === ST_BUSY) yield { do: "tired" };
-    else return status;
-  }
-}
-
 /**
- * Attachment.sleep, by the call that sleeps in wasm; in every second slot by a wait of TypeScript's
- * on the word that the slot names, as a thread waits that must not block.
+ * Runs a routine, again if every buffer is taken: in so small a pool that may be by the guards of
+ * others, for a moment.
  */
-function* sleep({ x, word, slot }: Actor): Operation<void> {
-  if (slot % 2 !== 0) {
-    yield { do: "sleep" };
-    return;
-  }
-  const mine = x.slotAddress(slot) >>> 0;
-  const at = word(mine + SLOT_SLEEPING_ON_OFFSET);
-  if (at !== 0) yield { do: "await", at, value: word(mine + SLOT_SLEEP_VALUE_OFFSET) };
-  x.sleep(0);
-}
-
-// ── Pins ─────────────────────────────────────────────────────────────────────────────────────────
-
-/** BufferPool.pin. `fails` makes the read fail, as a medium's error would. */
-function* pin(actor: Actor, file: number, block: number, fails = false): Operation<number> {
-  const hit = actor.x.pin(file, block);
-  const buffer = hit >= 0 ? hit : yield* pinSlowly(actor, file, block, fails);
-  if (buffer >= 0) yield* note({ kind: "pinned", buffer, file, block });
-  return buffer;
-}
-
-function* unpin({ x }: Actor, buffer: number, file: number, block: number): Operation<void> {
-  yield* note({ kind: "unpinned", buffer, file, block });
-  check(x.unpin(buffer));
-}
-
-function* pinSlowly(actor: Actor, file: number, block: number, fails: boolean): Operation<number> {
-  const { x } = actor;
-  let status = yield* findOrInstall(actor, file, block);
-  const buffer = status & BUFFER_MASK;
-  while ((status & IN_PROGRESS) !== 0) {
-    yield* sleep(actor);
-    status = check(x.ensureValid(buffer, 0));
-  }
-  if ((status & NEED_READ) === 0) return buffer;
-  if (!fails) yield { do: "read", buffer, file, block };
-  x.finishRead(buffer, fails ? 0 : 1);
-  if (!fails) return buffer;
-  x.unpin(buffer);
-  return ST_MISS;
-}
-
-function* findOrInstall(actor: Actor, file: number, block: number): Operation<number> {
-  const { x } = actor;
+function* run<Result>(
+  backend: Backend,
+  routine: () => Routine<Result>,
+  fails = false,
+): Operation<Result> {
   for (;;) {
-    const found = yield* untilDone(actor, () => x.pinMapped(file, block, 0));
-    if (found !== ST_MISS) return check(found);
-    const frame = yield* victim(actor);
-    const installed = x.install(frame, file, block, 0);
-    if (installed !== ST_BUSY) return check(installed);
+    try {
+      return yield* drive(backend, routine(), fails);
+    } catch (error) {
+      if (!(error instanceof BufferError) || error.code !== NO_BUFFERS) throw error;
+    }
     yield { do: "tired" };
   }
 }
 
-/** BufferPool.#victim. A pool that is full of others' guards for a moment is tried again. */
-function* victim(actor: Actor): Operation<number> {
-  const { x } = actor;
-  for (;;) {
-    const candidate = yield* untilDone(actor, () => x.victim(0));
-    if (candidate === ST_NO_BUFFERS) {
-      yield { do: "tired" };
-      continue;
-    }
-    if ((check(candidate) & NEED_WRITE) === 0) return candidate;
-    const buffer = candidate & BUFFER_MASK;
-    yield { do: "write", file: x.fileOf(buffer), block: x.blockOf(buffer) >>> 0 };
-    x.finishWrite(buffer, 1);
-    const claimed = x.claim(buffer, 0);
-    if (claimed !== ST_MISS && claimed !== ST_BUSY) return check(claimed);
-  }
+function untilDone(backend: Backend, call: () => number): Operation<number> {
+  return drive(backend, backend.parts.attachment.untilDone(call));
+}
+
+// ── Pins ─────────────────────────────────────────────────────────────────────────────────────────
+
+/** NumberPool.pin. */
+function* pin(
+  backend: Backend,
+  file: number,
+  block: number,
+  strategy?: Strategy,
+): Operation<number> {
+  const options = strategy === undefined ? {} : { strategy };
+  const buffer = yield* run(backend, () => backend.parts.pool.pinned(file, block, options));
+  yield* note({ kind: "pinned", buffer, file, block });
+  return buffer;
+}
+
+function* unpin({ x }: Backend, buffer: number, file: number, block: number): Operation<void> {
+  yield* note({ kind: "unpinned", buffer, file, block });
+  check(x.unpin(buffer));
 }
 
 // ── Content locks ────────────────────────────────────────────────────────────────────────────────
 
-function* lockShare(actor: Actor, buffer: number): Operation<void> {
-  const { x } = actor;
-  check(yield* untilDone(actor, () => x.lockShare(buffer)));
+function* lockShare(backend: Backend, buffer: number): Operation<void> {
+  check(yield* drive(backend, backend.parts.locks.share(buffer)));
   yield* note({ kind: "shared", buffer });
 }
 
-/** BufferPool.#lockSlowly. */
-function* lockExclusive(actor: Actor, buffer: number): Operation<void> {
-  const { x } = actor;
-  let status = x.lockExclusive(buffer);
-  while (status === ST_WAIT || status === ST_DRAIN) {
-    const owned = status === ST_DRAIN;
-    yield* sleep(actor);
-    status = owned ? x.drainShares(buffer) : x.lockExclusive(buffer);
-  }
-  check(status);
+function* lockExclusive(backend: Backend, buffer: number): Operation<void> {
+  check(yield* drive(backend, backend.parts.locks.exclusive(buffer)));
   yield* note({ kind: "exclusive", buffer });
 }
 
-function* unlock({ x }: Actor, buffer: number): Operation<void> {
+function* unlock({ x }: Backend, buffer: number): Operation<void> {
   yield* note({ kind: "unlocked", buffer });
   check(x.unlock(buffer));
 }
@@ -161,98 +124,213 @@ function* unlock({ x }: Actor, buffer: number): Operation<void> {
 
 /** Pins a page and lets it go. */
 export function pinning(block: number): Act {
-  return function* pinned(actor) {
-    const buffer = yield* pin(actor, FILE, block);
-    yield* unpin(actor, buffer, FILE, block);
+  return function* pinned(backend) {
+    const buffer = yield* pin(backend, FILE, block);
+    yield* unpin(backend, buffer, FILE, block);
   };
 }
 
 /** BufferPool.readSync: pin, share lock, look. */
 export function reading(block: number, file: number = FILE): Act {
-  return function* read(actor) {
+  return function* read(backend) {
     if (file === OTHER_FILE) yield* note({ kind: "uses", file });
-    const buffer = yield* pin(actor, file, block);
-    yield* lockShare(actor, buffer);
+    const buffer = yield* pin(backend, file, block);
+    yield* lockShare(backend, buffer);
     yield { do: "look", buffer, file, block };
-    yield* unlock(actor, buffer);
-    yield* unpin(actor, buffer, file, block);
+    yield* unlock(backend, buffer);
+    yield* unpin(backend, buffer, file, block);
+  };
+}
+
+/** Blocks read one after another by way of a ring of one frame. */
+export function scanning(...blocks: readonly number[]): Act {
+  return function* scan(backend) {
+    const ring = new Strategy("bulkread", 1);
+    for (const block of blocks) {
+      const buffer = yield* pin(backend, FILE, block, ring);
+      yield* lockShare(backend, buffer);
+      yield { do: "look", buffer, file: FILE, block };
+      yield* unlock(backend, buffer);
+      yield* unpin(backend, buffer, FILE, block);
+    }
   };
 }
 
 /** The same page pinned twice by one backend. */
 export function readingTwice(block: number): Act {
-  return function* twice(actor) {
-    const outer = yield* pin(actor, FILE, block);
-    yield* reading(block)(actor);
-    yield* unpin(actor, outer, FILE, block);
+  return function* twice(backend) {
+    const outer = yield* pin(backend, FILE, block);
+    yield* reading(block)(backend);
+    yield* unpin(backend, outer, FILE, block);
   };
 }
 
 /** A read that the medium fails; the page is there for the next. */
 export function failing(block: number): Act {
-  return function* failed(actor) {
-    const buffer = yield* pin(actor, FILE, block, true);
-    if (buffer >= 0) yield* unpin(actor, buffer, FILE, block);
+  return function* failed(backend) {
+    let buffer: number;
+    try {
+      buffer = yield* run(backend, () => backend.parts.pool.pinned(FILE, block, {}), true);
+    } catch (error) {
+      if (error !== MEDIUM_ERROR) throw error;
+      return;
+    }
+    yield* note({ kind: "pinned", buffer, file: FILE, block });
+    yield* unpin(backend, buffer, FILE, block);
   };
+}
+
+/** NumberPool.beginChange to endChange. */
+function* change(backend: Backend, buffer: number, file: number, block: number): Operation<void> {
+  check(backend.x.beginChange(buffer));
+  yield { do: "stamp", buffer, file, block };
+  check(yield* drive(backend, backend.parts.pool.ended(buffer)));
+  yield* note({ kind: "changed", file, block });
 }
 
 /** BufferPool.changeSync. */
 export function changing(block: number, file: number = FILE): Act {
-  return function* change(actor) {
-    const { x } = actor;
-    const buffer = yield* pin(actor, file, block);
-    yield* lockExclusive(actor, buffer);
-    check(x.beginChange(buffer));
-    yield { do: "stamp", buffer, file, block };
-    check(x.endChange(buffer));
-    yield* note({ kind: "changed", file, block });
-    yield* unlock(actor, buffer);
-    yield* unpin(actor, buffer, file, block);
+  return function* changed(backend) {
+    const buffer = yield* pin(backend, file, block);
+    yield* lockExclusive(backend, buffer);
+    yield* change(backend, buffer, file, block);
+    yield* unlock(backend, buffer);
+    yield* unpin(backend, buffer, file, block);
   };
 }
 
-/** Backend.checkpointSync: the pages. */
-export function checkpointing(): Act {
-  return function* checkpoint(actor) {
-    const { x } = actor;
-    check(yield* untilDone(actor, () => x.lockNamed(LOCK_CHECKPOINT)));
-    yield* note({ kind: "named", lock: LOCK_CHECKPOINT });
-    yield* note({ kind: "checkpoint begins" });
-    const total = x.checkpointCollect();
-    for (let index = 0; index < total; index += 1) {
-      yield* writeForCheckpoint(actor, x.checkpointBuffer(index));
+/** A change that is taken back. */
+export function undoing(block: number): Act {
+  return function* undone(backend) {
+    const buffer = yield* pin(backend, FILE, block);
+    yield* lockExclusive(backend, buffer);
+    check(backend.x.beginChange(buffer));
+    yield { do: "stamp", buffer, file: FILE, block };
+    check(backend.x.undoChange(buffer));
+    yield* note({ kind: "undone", file: FILE, block });
+    yield* unlock(backend, buffer);
+    yield* unpin(backend, buffer, FILE, block);
+  };
+}
+
+/** NumberPool.pinZeroed, and a change of the page. */
+export function zeroing(block: number): Act {
+  return function* zeroed(backend) {
+    const { x, parts } = backend;
+    const located = yield* run(backend, () => parts.io.locate(FILE, block, 0));
+    const buffer = located & BUFFER_MASK;
+    if ((located & NEED_READ) === 0) {
+      yield* drive(backend, parts.io.finish(located, FILE, block, 0));
+      yield* note({ kind: "pinned", buffer, file: FILE, block });
+      yield* lockExclusive(backend, buffer);
+    } else {
+      yield* note({ kind: "zeroing", file: FILE, block });
+      check(x.finishZeroed(buffer));
+      yield* note({ kind: "zeroed", file: FILE, block });
+      yield* note({ kind: "pinned", buffer, file: FILE, block });
+      yield* note({ kind: "exclusive", buffer });
     }
-    yield* note({ kind: "checkpoint ends" });
-    yield* note({ kind: "unnamed", lock: LOCK_CHECKPOINT });
-    check(x.unlockNamed(LOCK_CHECKPOINT));
+    yield* change(backend, buffer, FILE, block);
+    yield* unlock(backend, buffer);
+    yield* unpin(backend, buffer, FILE, block);
   };
 }
 
-function* writeForCheckpoint(actor: Actor, buffer: number): Operation<void> {
-  const { x } = actor;
-  const status = check(yield* untilDone(actor, () => x.checkpointBegin(buffer, 1)));
-  if (status === ST_OK) return;
-  const found = status & BUFFER_MASK;
-  yield { do: "write", file: x.fileOf(found), block: x.blockOf(found) >>> 0 };
-  x.finishWrite(found, 1);
-  x.unpin(found);
+/** A cleanup lock, and a change under it; refused if somebody else waits for it. */
+export function cleaning(block: number): Act {
+  return function* cleaned(backend) {
+    const buffer = yield* pin(backend, FILE, block);
+    const status = yield* drive(backend, backend.parts.locks.cleanup(buffer));
+    if (status === ST_OK) {
+      yield* note({ kind: "exclusive", buffer });
+      yield* note({ kind: "alone", buffer });
+      yield* change(backend, buffer, FILE, block);
+      yield* unlock(backend, buffer);
+    } else if (status !== ST_CLEANUP_TAKEN) check(status);
+    yield* unpin(backend, buffer, FILE, block);
+  };
 }
 
-/** Backend.dropRelationSync: the pages. Nobody else uses the relation. */
+/** Locks that are taken only if they are free: share, exclusive, cleanup. */
+export function trying(block: number): Act {
+  return function* tried(backend) {
+    const { x } = backend;
+    const buffer = yield* pin(backend, FILE, block);
+    if (x.lockShareNow(buffer) === ST_OK) {
+      yield* note({ kind: "shared", buffer });
+      yield { do: "look", buffer, file: FILE, block };
+      yield* unlock(backend, buffer);
+    }
+    if (x.lockExclusiveNow(buffer) === ST_OK) {
+      yield* note({ kind: "exclusive", buffer });
+      if (x.settleCleanupNow(buffer) === ST_OK) {
+        yield* note({ kind: "alone", buffer });
+        yield { do: "look", buffer, file: FILE, block };
+        yield* unlock(backend, buffer);
+      } else yield* note({ kind: "unlocked", buffer });
+    }
+    yield* unpin(backend, buffer, FILE, block);
+  };
+}
+
+/** Backend.checkpointSync. */
+export function checkpointing(): Act {
+  return function* checkpoint(backend) {
+    yield* note({ kind: "checkpoint begins" });
+    yield* drive(backend, backend.parts.checkpoints.run());
+    yield* note({ kind: "checkpoint ends" });
+  };
+}
+
+/** BufferPool.flushSync. */
+export function flushing(): Act {
+  return function* flush(backend) {
+    yield* drive(backend, backend.parts.pages.flush(0));
+  };
+}
+
+/** BufferPool.evictSync of a buffer, whatever is in it. */
+export function evicting(buffer: number): Act {
+  return function* evict(backend) {
+    yield* drive(backend, backend.parts.pages.evict(buffer));
+  };
+}
+
+/** The pages of a relation that nobody else uses are forgotten. */
 export function dropping(): Act {
-  return function* drop(actor) {
-    const { x } = actor;
+  return function* drop(backend) {
+    const { x } = backend;
     yield* note({ kind: "drop begins", file: OTHER_FILE });
-    check(yield* untilDone(actor, () => x.dropPages(OTHER_FILE, 0, 0xffffffff)));
+    check(yield* untilDone(backend, () => x.dropPages(OTHER_FILE, 0, 0xffffffff)));
+    yield* note({ kind: "drop ends", file: OTHER_FILE });
+  };
+}
+
+/** Backend.dropRelationSync, of the relation that nobody uses. */
+export function removing(): Act {
+  return function* remove(backend) {
+    yield* note({ kind: "drop begins", file: OTHER_FILE });
+    yield* drive(backend, backend.parts.pages.drop(`r${OTHER_FILE >>> FORK_BITS}`));
+    yield* note({ kind: "drop ends", file: OTHER_FILE });
+  };
+}
+
+/** Relation.truncate to nothing, of the relation that nobody uses. */
+export function truncating(): Act {
+  return function* truncate(backend) {
+    const number = OTHER_FILE >>> FORK_BITS;
+    const relation = { id: OTHER_FILE, name: "truncated", number } as unknown as Relation;
+    yield* note({ kind: "drop begins", file: OTHER_FILE });
+    yield* drive(backend, backend.parts.pages.truncate(relation, 0));
     yield* note({ kind: "drop ends", file: OTHER_FILE });
   };
 }
 
 /** Attachment.withNamedLock. */
 export function naming(lock: number): Act {
-  return function* named(actor) {
-    const { x } = actor;
-    check(yield* untilDone(actor, () => x.lockNamed(lock)));
+  return function* named(backend) {
+    const { x } = backend;
+    check(yield* untilDone(backend, () => x.lockNamed(lock)));
     yield* note({ kind: "named", lock });
     yield* note({ kind: "unnamed", lock });
     check(x.unlockNamed(lock));
@@ -261,14 +339,14 @@ export function naming(lock: number): Act {
 
 /** Backend.detach: the slot is free afterwards. */
 export function leaving(block?: number): Act {
-  return function* leave(actor) {
+  return function* leave(backend) {
     if (block !== undefined) {
-      const buffer = yield* pin(actor, FILE, block);
-      yield* lockShare(actor, buffer);
+      const buffer = yield* pin(backend, FILE, block);
+      yield* lockShare(backend, buffer);
       yield* note({ kind: "unlocked", buffer });
     }
     yield* note({ kind: "left" });
-    check(yield* untilDone(actor, actor.x.leave));
+    check(yield* untilDone(backend, backend.x.leave));
   };
 }
 

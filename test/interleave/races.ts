@@ -19,9 +19,9 @@ import {
   STEP_COPY_FROM,
   STEP_LOAD,
   STEP_STORE,
-  type Watch,
 } from "./engine.ts";
-import { FIELD_BLOCK, FIELD_FILE, WORD_SHIFT, type World } from "./world.ts";
+import type { Watch } from "./setting.ts";
+import { DESC_BYTES, FIELD_BLOCK, FIELD_FILE, WORD_SHIFT, type World } from "./world.ts";
 
 /** Words that are touched without order on purpose. */
 interface Racy {
@@ -36,8 +36,8 @@ export const RACY: readonly Racy[] = [
     why: "read plainly as a hint (desc.ts, looksLike); what is believed is read again atomically",
     covers: (world, address) => {
       const offset = address - world.at.descriptors;
-      const field = (offset & 63) >>> WORD_SHIFT;
-      const inside = offset >= 0 && offset < world.buffers * 64;
+      const field = (offset & (DESC_BYTES - 1)) >>> WORD_SHIFT;
+      const inside = offset >= 0 && offset < world.buffers * DESC_BYTES;
       return inside && (field === FIELD_FILE || field === FIELD_BLOCK);
     },
   },

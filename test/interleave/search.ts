@@ -11,8 +11,9 @@
 // the highest that can runs, and at a few drawn steps whoever runs becomes the lowest.
 
 import { Random } from "../support/random.ts";
-import { type Engine, goOn, lowestOf, type Policy } from "./engine.ts";
+import type { Engine } from "./engine.ts";
 import { parseSchedule, ScheduleError, type Segment, TO_THE_END } from "./schedule.ts";
+import { goOn, lowestOf, type Policy } from "./setting.ts";
 
 /** How far an exhaustive search goes. */
 export interface Bounds {

@@ -9,6 +9,7 @@
 // anew from its beginning, with the same answers, whenever one of its calls was stopped half way.
 
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
+import type { World } from "./world.ts";
 
 /** One thing an operation asks for. */
 export type Request =
@@ -22,8 +23,20 @@ export type Request =
   | { readonly do: "tired" }
   /** Storage reads a block into a frame, in two halves. */
   | { readonly do: "read"; readonly buffer: number; readonly file: number; readonly block: number }
-  /** Storage writes a block from the slot's write page, in two halves. */
-  | { readonly do: "write"; readonly file: number; readonly block: number }
+  /** A frame is copied to private memory, and storage writes the copy: four halves. */
+  | { readonly do: "write"; readonly buffer: number; readonly file: number; readonly block: number }
+  /** Storage reads a block into private memory, in two halves; answers both versions. */
+  | { readonly do: "fetch"; readonly file: number; readonly block: number }
+  /** Storage appends images to a journal: torn first, then whole. */
+  | {
+      readonly do: "journal";
+      readonly journal: number;
+      readonly first: number;
+      readonly images: readonly Image[];
+    }
+  | { readonly do: "syncJournal"; readonly journal: number }
+  /** Answers which frame a page that the backend writes is in. */
+  | { readonly do: "find"; readonly file: number; readonly block: number }
   /** The bytes of a page are looked at, in two halves; answers the version. */
   | { readonly do: "look"; readonly buffer: number; readonly file: number; readonly block: number }
   /** The bytes of a page are changed, in two halves: the next version. */
@@ -42,18 +55,40 @@ export type Note =
       readonly block: number;
     }
   | { readonly kind: "shared" | "exclusive" | "unlocked"; readonly buffer: number }
+  /** Nobody else had a pin when the cleanup lock was got. */
+  | { readonly kind: "alone"; readonly buffer: number }
   | { readonly kind: "named" | "unnamed"; readonly lock: number }
-  | { readonly kind: "changed"; readonly file: number; readonly block: number }
+  | { readonly kind: "changed" | "undone"; readonly file: number; readonly block: number }
+  | { readonly kind: "zeroing" | "zeroed"; readonly file: number; readonly block: number }
   | { readonly kind: "checkpoint begins" | "checkpoint ends" }
   | { readonly kind: "drop begins" | "drop ends" | "uses"; readonly file: number }
   | { readonly kind: "left" }
   | { readonly kind: "attached"; readonly slot: number };
+
+/** An image of a page in a journal: identity and version of both halves. */
+export interface Image {
+  readonly file: number;
+  readonly block: number;
+  readonly marks: readonly number[];
+}
+
+/** Something that TypeScript does by itself, in one step. */
+export interface Deed<Result> {
+  /** Address of the word it touches; 0 for storage, where a backend may always be stopped. */
+  readonly at: number;
+  readonly writes: boolean;
+  readonly act: (world: World) => Result;
+}
 
 /** What an operation is given. */
 export interface Actor {
   readonly x: SharedExports;
   /** A word of the region; only of what nobody else writes. */
   readonly word: (address: number) => number;
+  /** Does something in one step; once, however often the operation is made anew. */
+  readonly once: <Result>(deed: Deed<Result>) => Result;
+  /** The region's memory. */
+  readonly memory: SharedArrayBuffer;
   /** The slot it begins in. */
   readonly slot: number;
   /** Slots of the region, the owner's 0 included. */

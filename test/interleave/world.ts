@@ -15,10 +15,12 @@ import {
   LIFE_FREE,
   NAMED_LOCKS,
   SLOT_BYTES,
+  STATE_TAG_VALID,
 } from "../../assembly/common/constants.ts";
 import type { HostFunctions } from "../../bindings/abi/load.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { type WasmMemory, type WasmModule, wasm } from "../../bindings/abi/wasm-types.ts";
+import { MAX_BLOCKS, Medium, PAGE_MARKS, pageOf } from "./medium.ts";
 
 /** What the Asyncify pass adds. */
 export interface Asyncify {
@@ -31,20 +33,17 @@ export interface Asyncify {
 
 export type Exports = SharedExports & Asyncify;
 
-/** The relations of every configuration; `file` words as the pool takes them. */
-export const FILE: number = 16384 << 2;
-export const OTHER_FILE: number = 16385 << 2;
-
 export const WORD_SHIFT = 2;
 const WORD_BYTES = 4;
+
 const HALVES = 2;
 const HALF_BYTES = BLOCK_BYTES / HALVES;
 /** Identity and version. */
 const MARK_WORDS = 2;
 const STACK_BYTES = 8192;
-/** Most blocks a relation of a configuration has. */
-const MAX_BLOCKS = 8;
-const DESC_WORDS = 16;
+/** Of a descriptor. */
+export const DESC_BYTES = 32;
+const DESC_WORDS = DESC_BYTES / WORD_BYTES;
 /** Fields of a descriptor, in words. */
 export const FIELD_STATE = 0;
 export const FIELD_NEXT = 1;
@@ -74,11 +73,6 @@ export interface Layout {
   readonly departed: number;
 }
 
-/** What an identity word must be. */
-export function identityOf(file: number, block: number): number {
-  return file + block + 1;
-}
-
 /** Memory, storage and one instance a slot. */
 export class World {
   readonly memory: WasmMemory;
@@ -89,12 +83,10 @@ export class World {
   /** Slots, the owner's 0 included. */
   readonly slots: number;
   readonly exports: readonly Exports[];
-  /** Storage: identity and version of both halves of each block of both relations. */
-  readonly storage: Uint32Array = new Uint32Array(2 * MAX_BLOCKS * HALVES * MARK_WORDS);
+  readonly medium: Medium = new Medium();
   /** Changes of each page before a schedule begins. */
   readonly baseline: Uint32Array = new Uint32Array(2 * MAX_BLOCKS);
   #ranges: readonly (readonly [start: number, words: Uint32Array])[] = [];
-  #storage: Uint32Array = new Uint32Array(0);
 
   constructor(
     module: WasmModule,
@@ -121,7 +113,6 @@ export class World {
     owner.enter(0, 0);
     owner.publishRegion();
     this.at = this.#layout();
-    for (let file = 0; file < 2; file += 1) this.#formatStorage(file);
   }
 
   instance(slot: number): Exports {
@@ -145,6 +136,22 @@ export class World {
 
   state(buffer: number): number {
     return this.u32[this.descriptor(buffer, FIELD_STATE)] ?? 0;
+  }
+
+  /** The page that a frame is tagged with. */
+  tagOf(buffer: number): { readonly file: number; readonly block: number } {
+    const at = this.descriptor(buffer, FIELD_FILE);
+    return { file: this.u32[at] ?? 0, block: this.u32[at + 1] ?? 0 };
+  }
+
+  /** The frame of a mapped page. */
+  bufferOf(file: number, block: number): number {
+    for (let buffer = 0; buffer < this.buffers; buffer += 1) {
+      const { file: found, block: at } = this.tagOf(buffer);
+      if (found !== file || at !== block) continue;
+      if ((this.state(buffer) & STATE_TAG_VALID) !== 0) return buffer;
+    }
+    throw new Error(`block ${block} is written, and is in no frame`);
   }
 
   /** A hold word. */
@@ -171,37 +178,23 @@ export class World {
     return (this.at.blocks + buffer * BLOCK_BYTES + half * HALF_BYTES) >>> WORD_SHIFT;
   }
 
-  /** Word index of one half of the page that a slot writes from. */
-  writePage(slot: number, half: number): number {
-    const page = this.at.slotPages + (2 * slot + 1) * BLOCK_BYTES;
-    return (page + half * HALF_BYTES) >>> WORD_SHIFT;
-  }
-
-  /** Index in {@link storage} of one half of a block. */
+  /** Index in the medium's marks of one half of a block. */
   stored(file: number, block: number, half: number): number {
-    const relation = file === FILE ? 0 : MAX_BLOCKS;
-    return ((relation + block) * HALVES + half) * MARK_WORDS;
+    return pageOf(file, block) * PAGE_MARKS + half * MARK_WORDS;
   }
 
-  /** Copies the marks of one half page between the region and the storage. */
+  /** Copies the marks of one half page from storage into a frame. */
   readHalf(buffer: number, file: number, block: number, half: number): void {
     const to = this.frame(buffer, half);
     const from = this.stored(file, block, half);
-    this.u32[to] = this.storage[from] ?? 0;
-    this.u32[to + 1] = this.storage[from + 1] ?? 0;
-  }
-
-  writeHalf(slot: number, file: number, block: number, half: number): void {
-    const from = this.writePage(slot, half);
-    const to = this.stored(file, block, half);
-    this.storage[to] = this.u32[from] ?? 0;
-    this.storage[to + 1] = this.u32[from + 1] ?? 0;
+    this.u32[to] = this.medium.marks[from] ?? 0;
+    this.u32[to + 1] = this.medium.marks[from + 1] ?? 0;
   }
 
   /** Remembers the region as it is; {@link restore} brings it back. */
   keep(): void {
     const ranges: [start: number, words: number][] = [
-      [24, 16], // status and requests
+      [24, 40], // status, requests, intervals and journals
       [this.at.slots, this.slots * SLOT_BYTES],
       [this.at.locks, NAMED_LOCKS * CACHE_LINE_BYTES],
       [this.at.partitions, (this.at.headMask + 1) * CACHE_LINE_BYTES],
@@ -222,7 +215,7 @@ export class World {
       const first = start >>> WORD_SHIFT;
       return [first, this.u32.slice(first, first + (bytes >>> WORD_SHIFT))];
     });
-    this.#storage = this.storage.slice();
+    this.medium.keep();
   }
 
   restore(): void {
@@ -234,7 +227,7 @@ export class World {
         this.u32[start + 1] = words[1] ?? 0;
       }
     }
-    this.storage.set(this.#storage);
+    this.medium.restore();
   }
 
   #layout(): Layout {
@@ -253,15 +246,6 @@ export class World {
       locks: word(104),
       departed: word(108),
     };
-  }
-
-  #formatStorage(file: number): void {
-    for (let block = 0; block < MAX_BLOCKS; block += 1) {
-      for (let half = 0; half < HALVES; half += 1) {
-        const name = file === 0 ? FILE : OTHER_FILE;
-        this.storage[this.stored(name, block, half)] = identityOf(name, block);
-      }
-    }
   }
 }
 

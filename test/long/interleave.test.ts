@@ -7,14 +7,21 @@
 
 import { afterAll, describe, expect, it } from "vitest";
 import {
+  batches,
   type Configuration,
+  durable,
+  durablePairs,
+  durableTrios,
   engineFor,
   importantPairs,
   larger,
+  locking,
   narrow,
   pairs,
 } from "../interleave/configurations.ts";
-import { compileMutant, hunt, mutants, otherMutants } from "../interleave/mutants.ts";
+import { compileMutant, hunt } from "../interleave/hunt.ts";
+import { mutants, otherMutants } from "../interleave/mutants.ts";
+import { newMutants } from "../interleave/new-mutants.ts";
 import { type Bounds, searchAll, searchByChance, type Tally } from "../interleave/search.ts";
 import { seed } from "../support/random.ts";
 
@@ -29,6 +36,10 @@ let total = 0;
 function shardOf({ PALLOC_SHARD = "1/1" }: NodeJS.ProcessEnv): string {
   return PALLOC_SHARD;
 }
+
+const behindJournals = [...durablePairs, ...batches, ...durableTrios];
+/** Those whose schedules of two stops come to an end in an hour. */
+const checkpoints = [durable("checkpoint", "change"), durable("checkpoint", "miss")];
 
 /** The configurations of this shard. */
 function mine<Item>(items: readonly Item[]): readonly Item[] {
@@ -51,8 +62,16 @@ function searchToTheEnd(configuration: Configuration, bounds: Bounds): void {
 
 describe("every order of steps is right", () => {
   const levels: readonly (readonly [string, readonly Configuration[], Bounds])[] = [
-    ["two preemptions", pairs, { preemptions: 2, deaths: 0 }],
-    ["one preemption and a death", [...pairs, ...larger], { preemptions: 1, deaths: 1 }],
+    ["one preemption", behindJournals, { preemptions: 1, deaths: 0 }],
+    ["a death", behindJournals, { preemptions: 0, deaths: 1 }],
+    ["two preemptions", [...pairs, ...locking], { preemptions: 2, deaths: 0 }],
+    [
+      "one preemption and a death",
+      [...pairs, ...larger, ...locking],
+      { preemptions: 1, deaths: 1 },
+    ],
+    ["two preemptions, a checkpoint", checkpoints, { preemptions: 2, deaths: 0 }],
+    ["one preemption and a death, a checkpoint", checkpoints, { preemptions: 1, deaths: 1 }],
     ["three preemptions, one buffer", narrow, { preemptions: 3, deaths: 0 }],
     ["two preemptions and a death, one buffer", narrow, { preemptions: 2, deaths: 1 }],
   ];
@@ -66,7 +85,7 @@ describe("every order of steps is right", () => {
 });
 
 describe("orders of steps drawn by chance are right", () => {
-  const all = [...larger, ...narrow, ...importantPairs];
+  const all = [...behindJournals, ...larger, ...narrow, ...importantPairs];
   it.each(mine(all))(
     "$name",
     (configuration) => {
@@ -81,10 +100,10 @@ describe("orders of steps drawn by chance are right", () => {
 });
 
 describe("a planted mistake", () => {
-  it.each(mine([...mutants, ...otherMutants]))(
+  it.each(mine([...mutants, ...otherMutants, ...newMutants]))(
     "is found within a minute, unless it is harmless: $name",
     async (mutant) => {
-      const found = hunt(await compileMutant(mutant), MINUTE_MS, seed);
+      const found = hunt(mutant, await compileMutant(mutant), MINUTE_MS, seed);
       const where = found === undefined ? "not found" : `${found.configuration}, ${found.bounds}`;
       const took = ((found?.milliseconds ?? MINUTE_MS) / 1000).toFixed(1);
       process.stdout.write(`${mutant.name}: ${where}, ${took} s\n`);
