@@ -51,6 +51,7 @@ export class Attachment {
   readonly slot: number;
   readonly mayBlock: boolean;
   readonly #slotAddress: number;
+  #closed = false;
 
   constructor(exports: SharedExports, buffer: SharedArrayBuffer, slot: number, mayBlock: boolean) {
     this.exports = exports;
@@ -64,10 +65,16 @@ export class Attachment {
 
   /** From now on every call throws that the backend is closed. */
   close(): void {
+    this.#closed = true;
     const closed = (): never => {
       throw new ClosedError("the backend");
     };
     this.exports = new Proxy({} as SharedExports, { get: () => closed });
+  }
+
+  /** @throws {@link ClosedError} after `close` */
+  mustBeOpen(): void {
+    if (this.#closed) throw new ClosedError("the backend");
   }
 
   /** When a call that begins now has waited long enough. */
@@ -165,17 +172,15 @@ export class Attachment {
 /** A pending `waitAsync` alone would let a Node process end; a timer holds it until then. */
 async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Promise<void> {
   const timer = setInterval(() => {}, LOOK_AGAIN_MS);
+  let abort = (): void => {};
+  const aborted = new Promise<void>((resolve) => {
+    abort = resolve;
+  });
+  signal?.addEventListener("abort", abort);
   try {
-    if (signal === undefined) await waiting;
-    else await Promise.race([waiting, abortion(signal)]);
+    await Promise.race([waiting, aborted]);
   } finally {
+    signal?.removeEventListener("abort", abort);
     clearInterval(timer);
   }
-}
-
-function abortion(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }
