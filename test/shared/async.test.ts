@@ -350,8 +350,8 @@ describe.each(builds)("%s build", (_, checked) => {
       const next = world.attach();
       expect(next.slot).toBe(slot);
       const mine = lockedPage(next, t, 0);
-      // Every frame but those two gets another page, and then the read comes to its end.
-      const pages = Array.from({ length: 14 }, (_, n) => next.buffers.pin(t.id, 10 + n));
+      // Every other frame gets a page, the one read into among them; then the read ends.
+      const pages = Array.from({ length: 15 }, (_, n) => next.buffers.pin(t.id, 10 + n));
       world.gate.open();
       await expect(draining).rejects.toMatchObject({ message: "the backend is closed" });
       await expect(reading).rejects.toMatchObject({ message: "the backend is closed" });

@@ -6,7 +6,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   Backend,
-  BLOCK_BYTES,
   type BufferId,
   initPage,
   type Relation,
@@ -153,9 +152,4 @@ export function lockedPage(backend: Backend, relation: Relation, block: number):
 export function release(backend: Backend, buffer: BufferId): void {
   backend.buffers.unlock(buffer);
   backend.buffers.unpin(buffer);
-}
-
-/** A page that holds nothing but one byte. */
-export function pageOf(byte: number): Uint8Array {
-  return new Uint8Array(BLOCK_BYTES).fill(byte);
 }
