@@ -14,6 +14,6 @@ describe.each(configurations)("on $name", (configuration) => {
   });
 
   it("workers terminated at random moments leave whole pages, and nothing else", async () => {
-    await outliveTheTerminated({ configuration, workers: WORKERS, seconds: SECONDS, kills: 10 });
+    await outliveTheTerminated({ configuration, workers: WORKERS, seconds: SECONDS, kills: 5 });
   });
 });
