@@ -5,6 +5,7 @@
 // ST_ statuses; buffers may carry NEED_READ, NEED_WRITE or IN_PROGRESS (common/constants.ts). No
 // function calls out, so none can be torn by an exception while it holds something.
 
+import { BgWriter } from "./buffer/bgwriter";
 import { Change } from "./buffer/change";
 import { Checkpoint } from "./buffer/checkpoint";
 import { Cleanup } from "./buffer/cleanup";
@@ -15,6 +16,7 @@ import { BufferDesc } from "./buffer/desc";
 import { Drop } from "./buffer/drop";
 import { Evict } from "./buffer/evict";
 import { Hold } from "./buffer/hold";
+import { Imaged } from "./buffer/imaged";
 import { BufferIo } from "./buffer/io";
 import { Page } from "./buffer/page";
 import { Pin } from "./buffer/pin";
@@ -140,6 +142,11 @@ export function lockNamed(index: u32): i32 {
 
 export function unlockNamed(index: u32): i32 {
   return OwnerLock.at(Region.get().locks + index * CACHE_LINE_BYTES).releaseIfMine();
+}
+
+/** Whether somebody has gone to sleep until a named lock is free. */
+export function namedLockWanted(index: u32): u32 {
+  return OwnerLock.at(Region.get().locks + index * CACHE_LINE_BYTES).isWanted() ? 1 : 0;
 }
 
 // ── Pages ────────────────────────────────────────────────────────────────────────────────────────
@@ -335,9 +342,9 @@ export function imagesNeeded(buffer: u32): u32 {
   return BufferIo.imagesNeeded(buffer);
 }
 
-/** Notes that the journal of an interval holds the old image of a page in this backend's write. */
-export function setImaged(buffer: u32, interval: u32): void {
-  BufferDesc.at(buffer).setImaged(interval);
+/** Notes that the journal of an interval holds the old image of a page. */
+export function setImaged(file: u32, block: u32, interval: u32): void {
+  Imaged.note(file, block, interval);
 }
 
 /** The cut of a checkpoint. */
@@ -381,6 +388,26 @@ export function pagesInUse(file: u32, firstBlock: u32): i32 {
 
 export function dropPages(file: u32, firstBlock: u32, blocks: u32): i32 {
   return Drop.pages(file, firstBlock, blocks);
+}
+
+// ── The background writer ────────────────────────────────────────────────────────────────────────
+
+/** The hand, its passes and the allocations since the last call, on the scratch page. */
+export function writerStart(): void {
+  BgWriter.start();
+}
+
+/** Looks for buffers to write; how far it came is on the scratch page. */
+export function writerScan(first: u32, count: u32, wanted: u32): i32 {
+  return BgWriter.scan(first, count, wanted);
+}
+
+export function writerHibernate(): i32 {
+  return BgWriter.hibernate();
+}
+
+export function writerAwake(): void {
+  BgWriter.awake();
 }
 
 // ── Counting and reports ─────────────────────────────────────────────────────────────────────────

@@ -75,7 +75,13 @@ export { Backend, type BackendOptions, type CreateOptions } from "./shared/backe
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
-export { type BackendDeath, SharedMemory, type SharedMemoryOptions } from "./shared/memory.ts";
+export type { HelperError } from "./shared/helpers.ts";
+export {
+  type BackendDeath,
+  SharedMemory,
+  type SharedMemoryOptions,
+  type WriterThreadOptions,
+} from "./shared/memory.ts";
 export type { AsyncReadOptions, ReadMode, ReadOptions } from "./shared/number-pool.ts";
 export {
   BLOCK_BYTES,
@@ -116,6 +122,12 @@ export type {
 } from "./shared/statistics.ts";
 export { Strategy, type StrategyKind } from "./shared/strategy.ts";
 export type { WatchableWorker } from "./shared/threads.ts";
+export {
+  type StorageProblem,
+  type VerifyProgress,
+  type VerifyResult,
+  verifyStorage,
+} from "./shared/verify.ts";
 export type {
   BgwriterRow,
   BuffercacheRow,
@@ -124,6 +136,13 @@ export type {
   IoRow,
   SharedViews,
 } from "./shared/views.ts";
+export { type RunWritersOptions, runWriters } from "./shared/writer-thread.ts";
+export {
+  BackgroundWriter,
+  Checkpointer,
+  type WriterOptions,
+  type WriterRound,
+} from "./shared/writers.ts";
 export {
   type Fork,
   type StorageCapabilities,

@@ -12,6 +12,8 @@
 // that checkpoint must keep, and nobody has written it yet. The shadow page is then the last copy:
 // `end` asks with ST_JOURNAL that it go into the journal that the cut has begun, from where a
 // recovery would bring it back; only then the change stands, and the checkpoint passes the page by.
+// Of a frame whose changes were all undone since it was filled (`changed` is 0) the file has the
+// right copy. The frame may not: it may have been cleared instead of read.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, MarkBufferDirty (its critical section restarts
 // the whole server instead, and replays the log)
@@ -56,7 +58,8 @@ export class Change {
     const desc = BufferDesc.at(buffer);
     const interval = Region.get().getInterval();
     if (desc.changed != interval) {
-      if (slot.dirtyBefore != 0 && Region.get().journalled != 0) return ST_JOURNAL;
+      const isLastCopy = slot.dirtyBefore != 0 && desc.changed != 0;
+      if (isLastCopy && Region.get().journalled != 0) return ST_JOURNAL;
       desc.changed = interval;
     }
     slot.setChanging(0);
@@ -65,9 +68,7 @@ export class Change {
 
   /** The shadow page stands in the journal of `interval`: call `end` again. */
   static kept(buffer: u32, interval: u32): void {
-    const desc = BufferDesc.at(buffer);
-    desc.setImaged(interval);
-    desc.changed = interval;
+    BufferDesc.at(buffer).changed = interval;
   }
 
   /** Brings back the page as it was at `begin`. */

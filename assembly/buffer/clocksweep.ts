@@ -4,10 +4,16 @@
 //   strategy word, u64     63            32 31             0
 //                         ┌────────────────┬────────────────┐     +8 allocations, u32
 //                         │ complete passes│      hand      │
-//                         └────────────────┴────────────────┘
+//                         └────────────────┴────────────────┘    +12 of them taken, u32
+//                                                                +16 backend to be woken, u32
 //
 // Hand and passes change together by one compare-and-swap: nobody ever sees one without the other,
 // and a death between two instructions leaves a position that is right.
+//
+// Allocations are counted and never set back. The background writer notes how many it has taken
+// account of, so what it has not seen is a difference: a writer that dies loses nothing, and its
+// successor begins where it stood. The backend to be woken is read plainly, on purpose: a value
+// seen too late costs a writer that has nothing to do a second of sleep (bgwriter.ts).
 //
 // PostgreSQL: src/backend/storage/buffer/freelist.c, ClockSweepTick, StrategyGetBuffer (without a
 // free list, as after 18; there the two numbers are kept apart and joined under a spin lock)
@@ -21,6 +27,8 @@ import { Pin } from "./pin";
 
 const PASS_ONE: u64 = 1 << 32;
 const ALLOCATIONS_OFFSET: usize = 8;
+const TAKEN_OFFSET: usize = 12;
+const WAKE_OFFSET: usize = 16;
 
 export class ClockSweep {
   /** Moves the hand on by one buffer and returns the buffer it stood on. */
@@ -48,10 +56,37 @@ export class ClockSweep {
   /** One more frame was asked for; the background writer will want to know how many. */
   @inline static countAllocation(): void {
     Atomic.add(Region.get().strategy + ALLOCATIONS_OFFSET, 1);
+    if (load<u32>(Region.get().strategy, WAKE_OFFSET) != 0) ClockSweep.wakeWriter();
   }
 
   @inline static allocations(): u32 {
     return Atomic.load(Region.get().strategy + ALLOCATIONS_OFFSET);
+  }
+
+  /** Hand and passes, of one moment. */
+  @inline static position(): u64 {
+    return Atomic.load64(Region.get().strategy);
+  }
+
+  /** Allocations that the background writer has not taken account of. */
+  static untaken(): u32 {
+    return ClockSweep.allocations() - Atomic.load(Region.get().strategy + TAKEN_OFFSET);
+  }
+
+  /** The same; from now on it has. */
+  static takeAllocations(): u32 {
+    const all = ClockSweep.allocations();
+    return all - Atomic.exchange(Region.get().strategy + TAKEN_OFFSET, all);
+  }
+
+  /** Word that holds the owner number of the backend to be woken, or 0. */
+  @inline static wakeAddress(): usize {
+    return Region.get().strategy + WAKE_OFFSET;
+  }
+
+  private static wakeWriter(): void {
+    const word = ClockSweep.wakeAddress();
+    if (Atomic.exchange(word, 0) != 0) Atomic.notifyAll(word);
   }
 }
 

@@ -11,9 +11,8 @@
 // `file` and `block` are the tag. They are written only under CLAIM, read plainly as a hint and
 // atomically as a decision. `next` links the chain of the buffer table: buffer + 1, or 0.
 //
-// `changed` and `imaged` are numbers of intervals between checkpoints (journal.ts): when the page
-// was changed last, and in which journals its old image is known to stand. Written by whoever has
-// the content lock exclusively, writes the page back, or has claimed the frame.
+// `changed` is the number of the interval between checkpoints in which the page was changed last
+// (change.ts). Written by whoever has the content lock exclusively, or has claimed the frame.
 //
 // PostgreSQL: src/include/storage/buf_internals.h, BufferDesc
 
@@ -52,9 +51,6 @@ export class BufferDesc {
   private content: u32;
   /** Interval of the last change; 0 before the first. */
   changed: u32;
-  /** Even and odd intervals whose journal is known to hold this page's old image. */
-  imagedEven: u32;
-  imagedOdd: u32;
 
   @inline static at(buffer: u32): BufferDesc {
     return changetype<BufferDesc>(Region.get().descriptors + ((<usize>buffer) << DESC_SHIFT));
@@ -90,16 +86,6 @@ export class BufferDesc {
     return this.address(offsetof<BufferDesc>("content"));
   }
 
-  /** Whether the journal of an interval is known to hold the page as it was before it. */
-  @inline isImaged(interval: u32): bool {
-    return ((interval & 1) == 0 ? this.imagedEven : this.imagedOdd) == interval;
-  }
-
-  @inline setImaged(interval: u32): void {
-    if ((interval & 1) == 0) this.imagedEven = interval;
-    else this.imagedOdd = interval;
-  }
-
   @inline nextAddress(): usize {
     return this.address(offsetof<BufferDesc>("next"));
   }
@@ -124,8 +110,6 @@ export class BufferDesc {
     Atomic.storePlain(this.address(offsetof<BufferDesc>("file")), file);
     Atomic.storePlain(this.address(offsetof<BufferDesc>("block")), block);
     this.changed = 0;
-    this.imagedEven = 0;
-    this.imagedOdd = 0;
   }
 
   /** One more use, up to five; losing a race for it does not matter. */

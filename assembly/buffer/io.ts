@@ -38,6 +38,7 @@ import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
 import { ContentLock } from "./content";
 import { BufferDesc, State } from "./desc";
+import { Imaged } from "./imaged";
 
 /** Bits that end with an I/O, whatever came of it. */
 const END_OF_IO: u32 = STATE_IO | STATE_WRITING | STATE_IO_WAITERS | OWNER_MASK;
@@ -76,9 +77,11 @@ export class BufferIo {
     const desc = BufferDesc.at(buffer);
     const committed = Region.get().getCommitted();
     const interval = Region.get().getInterval();
-    let needed: u32 = desc.isImaged(committed) ? 0 : IMAGE_COMMITTED;
-    if (interval != committed && desc.changed == interval && !desc.isImaged(interval)) {
-      needed |= IMAGE_CURRENT;
+    const file = desc.file;
+    const block = desc.block;
+    let needed: u32 = Imaged.has(file, block, committed) ? 0 : IMAGE_COMMITTED;
+    if (interval != committed && desc.changed == interval) {
+      if (!Imaged.has(file, block, interval)) needed |= IMAGE_CURRENT;
     }
     return needed;
   }

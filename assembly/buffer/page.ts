@@ -9,6 +9,7 @@
 
 import {
   BLOCK_BYTES,
+  PAGE_BAD_BOTH,
   PAGE_BAD_CHECKSUM,
   PAGE_BAD_HEADER,
   PAGE_CHECKSUM_OFFSET,
@@ -55,8 +56,11 @@ export class Page {
   static verify(page: usize, block: u32): i32 {
     if (Region.get().checksums == 0) return PAGE_GOOD;
     if (Page.isNew(page)) return Page.isZero(page) ? PAGE_GOOD : PAGE_BAD_HEADER;
-    if (Page.checksum(page, block) != Page.storedChecksum(page)) return PAGE_BAD_CHECKSUM;
-    return Page.isSane(page) ? PAGE_GOOD : PAGE_BAD_HEADER;
+    const sane = Page.isSane(page);
+    if (Page.checksum(page, block) == Page.storedChecksum(page)) {
+      return sane ? PAGE_GOOD : PAGE_BAD_HEADER;
+    }
+    return sane ? PAGE_BAD_CHECKSUM : PAGE_BAD_BOTH;
   }
 
   @inline private static isNew(page: usize): bool {

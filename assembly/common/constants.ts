@@ -260,6 +260,8 @@ export const IMAGE_CURRENT = 2; // the journal that the running checkpoint has b
 export const PAGE_GOOD = 0;
 export const PAGE_BAD_CHECKSUM = 1;
 export const PAGE_BAD_HEADER = 2;
+/** Checksum and header both. */
+export const PAGE_BAD_BOTH = 3;
 
 // ── Shared memory: region header (at address 0) and its parts ────────────────────────────────────
 
@@ -275,6 +277,8 @@ export const REGION_JOURNAL_RECORDS_OFFSET = 40; // two words
 export const REGION_JOURNAL_SYNCED_OFFSET = 48; // two words
 /** 1 when pages may be written in place only after their old image stands in a journal. */
 export const REGION_JOURNALLED_OFFSET = 56;
+/** Not 0 while somebody waits for the checkpoint under way to end. */
+export const REGION_HURRY_OFFSET = 60;
 export const STATUS_RUNNING = 0;
 export const STATUS_SHUTDOWN = 1;
 export const STATUS_CRASHED = 2;
@@ -300,9 +304,10 @@ export const PART_DESCRIPTORS = 8;
 export const PART_TABLE = 9;
 export const PART_HOLDS = 10;
 export const PART_CHECKPOINT = 11;
-export const PART_SLOT_PAGES = 12;
-export const PART_BLOCKS = 13;
-export const PARTS = 14;
+export const PART_IMAGED = 12;
+export const PART_SLOT_PAGES = 13;
+export const PART_BLOCKS = 14;
+export const PARTS = 15;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 

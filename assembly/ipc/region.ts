@@ -18,6 +18,7 @@ import {
   NAMED_LOCKS,
   REGION_COMMITTED_OFFSET,
   REGION_HEADER_BYTES,
+  REGION_HURRY_OFFSET,
   REGION_INTERVAL_OFFSET,
   REGION_JOURNAL_RECORDS_OFFSET,
   REGION_JOURNAL_SYNCED_OFFSET,
@@ -55,7 +56,8 @@ export class Region {
   private journalSynced1: u32;
   /** 1 when there are journals. Set before anybody attaches. */
   journalled: u32;
-  private spare: u32;
+  /** Not 0 while somebody waits for the checkpoint under way to end; changed in TypeScript. */
+  private hurry: u32;
 
   descriptors: usize;
   heads: usize;
@@ -73,6 +75,9 @@ export class Region {
   /** 1 when pages carry checksums. */
   checksums: u32;
   statistics: usize;
+  /** Which blocks have images in a journal, and the number of its entries - 1. */
+  imaged: usize;
+  imagedMask: u32;
 
   /** The one region of this memory. */
   @inline static get(): Region {
@@ -90,8 +95,10 @@ export class Region {
     return Atomic.load(offsetof<Region>("status")) == STATUS_RUNNING;
   }
 
+  /** Wakes those who let time pass; sleepers on other words are woken by name (reap.ts). */
   @inline setStatus(status: u32): void {
     Atomic.store(offsetof<Region>("status"), status);
+    Atomic.notifyAll(offsetof<Region>("status"));
   }
 
   @inline getInterval(): u32 {
@@ -127,5 +134,6 @@ if (offsetof<Region>("committed") != REGION_COMMITTED_OFFSET) ERROR("committed m
 if (offsetof<Region>("journalRecords0") != REGION_JOURNAL_RECORDS_OFFSET) ERROR("records moved");
 if (offsetof<Region>("journalSynced0") != REGION_JOURNAL_SYNCED_OFFSET) ERROR("synced moved");
 if (offsetof<Region>("journalled") != REGION_JOURNALLED_OFFSET) ERROR("journalled moved");
+if (offsetof<Region>("hurry") != REGION_HURRY_OFFSET) ERROR("hurry moved");
 if (LOCK_EXTENSION + EXTENSION_LOCKS != LOCK_JOURNAL) ERROR("extension locks do not add up");
 if (LOCK_JOURNAL + 1 != NAMED_LOCKS) ERROR("named locks do not add up");

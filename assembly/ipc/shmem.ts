@@ -2,7 +2,7 @@
 // region afterwards, so its size and every address are known before the first backend attaches.
 //
 //   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
-//   · table · holds · checkpoint · slot pages · blocks · user segments · free tail
+//   · table · holds · checkpoint · imaged · slot pages · blocks · user segments · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -31,6 +31,7 @@ import {
   PART_DESCRIPTORS,
   PART_HEADER,
   PART_HOLDS,
+  PART_IMAGED,
   PART_INDEX,
   PART_LOCKS,
   PART_PARTITIONS,
@@ -53,6 +54,9 @@ import { Region } from "./region";
 const DESCRIPTOR_BYTES: u32 = 32;
 /** {file, block, buffer, 0} a buffer. */
 const CHECKPOINT_ENTRY_BYTES: u32 = 16;
+/** Entries of the table of images a buffer: what was evicted is remembered for a while. */
+const IMAGED_PER_BUFFER: u32 = 4;
+const IMAGED_ENTRY_BYTES: u32 = 16;
 /** The shadow page and the write page of a backend. */
 const PAGES_PER_SLOT: u32 = 2;
 /** Heads of the buffer table a buffer: chains of one half on average. */
@@ -88,6 +92,8 @@ export class Shmem {
         return backends * Shmem.columnBytes(buffers);
       case PART_CHECKPOINT:
         return buffers * CHECKPOINT_ENTRY_BYTES;
+      case PART_IMAGED:
+        return Shmem.imagedCount(buffers) * IMAGED_ENTRY_BYTES;
       case PART_SLOT_PAGES:
         return backends * PAGES_PER_SLOT * BLOCK_BYTES;
       default:
@@ -97,6 +103,10 @@ export class Shmem {
 
   @inline static headCount(buffers: u32): u32 {
     return Align.nextPowerOfTwo(buffers * HEADS_PER_BUFFER);
+  }
+
+  @inline static imagedCount(buffers: u32): u32 {
+    return Align.nextPowerOfTwo(buffers * IMAGED_PER_BUFFER);
   }
 
   @inline static columnBytes(buffers: u32): u32 {
@@ -131,6 +141,7 @@ export class Shmem {
     region.checksums = checksums;
     region.headMask = Shmem.headCount(buffers) - 1;
     region.columnBytes = Shmem.columnBytes(buffers);
+    region.imagedMask = Shmem.imagedCount(buffers) - 1;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
       Shmem.carve(region, Shmem.partBytes(part, buffers, backends), Shmem.alignment(part));
     }
@@ -189,6 +200,7 @@ export class Shmem {
     region.heads = Shmem.address(PART_TABLE);
     region.holds = Shmem.address(PART_HOLDS);
     region.checkpoint = Shmem.address(PART_CHECKPOINT);
+    region.imaged = Shmem.address(PART_IMAGED);
     region.slotPages = Shmem.address(PART_SLOT_PAGES);
     region.blocks = Shmem.address(PART_BLOCKS);
   }

@@ -86,6 +86,11 @@ export class OwnerLock {
     }
   }
 
+  /** Whether somebody sleeps until it is free, or did and gave up. */
+  isWanted(): bool {
+    return (Atomic.load(this.address()) & LOCK_WAITERS) != 0;
+  }
+
   /** Gives the lock back and wakes all who wait; they compete for it anew. */
   release(): void {
     if (CHECKING) invariant(this.isMine(), PANIC_OWNER);

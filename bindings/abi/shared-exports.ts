@@ -25,6 +25,7 @@ export interface SharedExports {
   reap(slot: number): number;
   sleep(milliseconds: number): number;
   lockNamed(index: number): number;
+  namedLockWanted(index: number): number;
   unlockNamed(index: number): number;
 
   pin(file: number, block: number): number;
@@ -71,7 +72,7 @@ export interface SharedExports {
   changeKept(buffer: number, interval: number): void;
 
   imagesNeeded(buffer: number): number;
-  setImaged(buffer: number, interval: number): void;
+  setImaged(file: number, block: number, interval: number): void;
   cut(interval: number): void;
   commitCheckpoint(checkpoint: number): void;
 
@@ -80,6 +81,10 @@ export interface SharedExports {
   checkpointBegin(buffer: number, mayWait: number): number;
   flushBegin(buffer: number, mayWait: number): number;
   nextDirty(file: number, first: number): number;
+  writerStart(): void;
+  writerScan(first: number, count: number, wanted: number): number;
+  writerHibernate(): number;
+  writerAwake(): void;
   pagesInUse(file: number, firstBlock: number): number;
   dropPages(file: number, firstBlock: number, blocks: number): number;
 

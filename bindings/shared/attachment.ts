@@ -4,6 +4,8 @@
  */
 
 import {
+  LOCK_CHECKPOINT,
+  REGION_HURRY_OFFSET,
   REGION_STATUS_OFFSET,
   SLOT_SLEEP_VALUE_OFFSET,
   SLOT_SLEEPING_ON_OFFSET,
@@ -31,6 +33,8 @@ const napMs = canSleep() ? NAP_MS : 0;
 const BOUNDED_WAIT_MS = 5000;
 /** Where the engine has no Atomics.waitAsync, a word is looked at this often. */
 const POLL_MS = 1;
+/** A rest of this length and more is worth being woken from. */
+const LONG_REST_MS = 20;
 
 type WaitAsync = (
   words: Int32Array,
@@ -116,10 +120,16 @@ export class Attachment {
     this.mustRun();
   }
 
-  /** Lets time pass without blocking the thread. */
+  /** Lets time pass without blocking the thread. A long rest ends early with the region. */
   async rest(milliseconds: number, signal?: AbortSignal): Promise<void> {
-    await keepingAlive(new Promise<void>((resolve) => setTimeout(resolve, milliseconds)), signal);
+    const long = milliseconds >= LONG_REST_MS && waitAsync !== undefined;
+    await keepingAlive(long ? this.#statusChange(milliseconds) : elapsed(milliseconds), signal);
     this.mustRun();
+  }
+
+  async #statusChange(milliseconds: number): Promise<void> {
+    const index = REGION_STATUS_OFFSET / WORD_BYTES;
+    await waitAsync?.(this.i32, index, STATUS_RUNNING, milliseconds).value;
   }
 
   /** @throws 57P01 or 57P02 when the region has ended */
@@ -145,10 +155,19 @@ export class Attachment {
     return status;
   }
 
-  /** Takes a named lock, which may be held across I/O. Not reentrant. */
+  /** Whether somebody waits for the checkpoint lock, which this backend holds. */
+  get isHurried(): boolean {
+    return Atomics.load(this.i32, REGION_HURRY_OFFSET / WORD_BYTES) !== 0;
+  }
+
+  /**
+   * Takes a named lock, which may be held across I/O. Not reentrant. Who waits for that of the
+   * checkpoint says so, at each look again, to one that is spread over time.
+   */
   *lockNamed(lock: number): Routine<void> {
     for (;;) {
       const status = this.exports.lockNamed(lock);
+      if (lock === LOCK_CHECKPOINT) this.#hurry(status === ST_WAIT ? 1 : 0);
       if (status === ST_WAIT) yield SLEEP;
       else if (status === ST_ALREADY_LOCKED) yield SELF;
       else {
@@ -156,6 +175,10 @@ export class Attachment {
         return;
       }
     }
+  }
+
+  #hurry(value: number): void {
+    Atomics.store(this.i32, REGION_HURRY_OFFSET / WORD_BYTES, value);
   }
 
   /** Runs a routine under a named lock. */
@@ -169,9 +192,14 @@ export class Attachment {
   }
 }
 
+function elapsed(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
 /** A pending `waitAsync` alone would let a Node process end; a timer holds it until then. */
 async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Promise<void> {
   const timer = setInterval(() => {}, LOOK_AGAIN_MS);
+<<<<<<< HEAD
   let abort = (): void => {};
   const aborted = new Promise<void>((resolve) => {
     abort = resolve;
@@ -181,6 +209,22 @@ async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Pr
     await Promise.race([waiting, aborted]);
   } finally {
     signal?.removeEventListener("abort", abort);
+=======
+  let forget = (): void => {};
+  try {
+    if (signal === undefined) await waiting;
+    else {
+      const abortion = new Promise<void>((resolve) => {
+        const aborted = (): void => resolve();
+        if (signal.aborted) resolve();
+        signal.addEventListener("abort", aborted, { once: true });
+        forget = () => signal.removeEventListener("abort", aborted);
+      });
+      await Promise.race([waiting, abortion]);
+    }
+  } finally {
+    forget();
+>>>>>>> e8aa3fca7e61a42fb00955d524fdfd861dd6549b
     clearInterval(timer);
   }
 }

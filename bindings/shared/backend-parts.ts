@@ -29,6 +29,9 @@ import { RelationPages } from "./relation-pages.ts";
 import { type Routine, run, runSync } from "./routine.ts";
 import type { ResolvedSettings } from "./settings.ts";
 import { TempRelations } from "./temp-relations.ts";
+import type { WriterGround } from "./writers.ts";
+
+type Drivers = Pick<WriterGround, "run" | "runSync">;
 
 /** What the parts of a backend have in common. */
 export interface BackendGround {
@@ -49,6 +52,8 @@ export class BackendParts {
   readonly checkpoints: Checkpoints;
   readonly buffers: BufferPool;
   readonly local: LocalBuffers;
+  /** What a background writer or checkpointer of this backend is made of. */
+  readonly writers: WriterGround;
   readonly #ground: BackendGround;
 
   constructor(ground: BackendGround) {
@@ -62,16 +67,21 @@ export class BackendParts {
     this.temporary = new TempRelations({ storage, buffers: this.local, slot: attachment.slot });
     const journal = new Journal(attachment, storage);
     const buffers = settings.sharedBuffers;
-    const io = new PageIo({ attachment, journal, buffers, counts, nameOf, warn });
+    const damage = settings.values;
+    const io = new PageIo({ attachment, journal, buffers, counts, damage, nameOf, warn });
     const writer = new BatchWriter(attachment, io);
     const { relations } = this;
     const common = { attachment, storage, journal, io, counts, writer };
     this.pages = new RelationPages({ ...common, relations, buffers });
     this.checkpoints = new Checkpoints(common);
-    this.buffers = new BufferPool({
-      ...{ attachment, journal, io, pages: this.pages, local: this.local },
+    const drivers: Drivers = {
       runSync: (routine) => this.runSync(routine),
       run: (routine, signal) => this.run(routine, signal),
+    };
+    const { checkpoints } = this;
+    this.writers = { attachment, io, counts, checkpoints, settings, ...drivers };
+    this.buffers = new BufferPool({
+      ...{ attachment, journal, io, pages: this.pages, local: this.local, ...drivers },
     });
   }
 
@@ -89,7 +99,7 @@ export class BackendParts {
 }
 
 function localBuffers(
-  { attachment, storage, settings, memory }: BackendGround,
+  { attachment, storage, settings, memory, warn }: BackendGround,
   counts: IoCounts,
   nameOf: (relation: number) => string,
 ): LocalBuffers {
@@ -103,7 +113,9 @@ function localBuffers(
     slot,
     checks: new PrivatePages({ exports, buffer, address, checksums }),
     traffic: tempTraffic(attachment, counts),
+    damage: settings.values,
     nameOf,
+    warn,
   });
 }
 

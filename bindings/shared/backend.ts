@@ -29,6 +29,7 @@ import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { checkName, Relation } from "./relation.ts";
+import { checkShorter } from "./relation-pages.ts";
 import type { Routine } from "./routine.ts";
 import { type ResolvedSettings, resolveSettings } from "./settings.ts";
 import { regionGone } from "./statuses.ts";
@@ -40,8 +41,10 @@ import {
   canSleep,
   nodeIdentity,
   type ThreadIdentity,
+  warnOnNode,
 } from "./threads.ts";
 import { SharedViews } from "./views.ts";
+import { BackgroundWriter, Checkpointer } from "./writers.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** How long the owner of the region may take to confirm an attach. */
@@ -256,6 +259,7 @@ export class Backend {
    * it that nobody uses those blocks, and holds no content lock.
    *
    * @param blocks - new length, 0 to the present one
+   * @throws RangeError for any other number
    * @throws {@link PallocError} 55006 if pages to be cut off are pinned; then nothing has changed
    * @see PostgreSQL: src/backend/catalog/storage.c, RelationTruncate
    */
@@ -270,6 +274,7 @@ export class Backend {
 
   *#truncate(relation: Relation, blocks: number): Routine<void> {
     if (!isTemporary(relation.id)) return yield* this.#parts.pages.truncate(relation, blocks);
+    checkShorter(relation.name, this.#storage.blocksSync(relation.number, 0), blocks);
     this.#parts.local.dropRelation(relation.id, blocks);
     this.#storage.truncateSync(relation.number, 0, blocks);
   }
@@ -304,6 +309,21 @@ export class Backend {
   /** As {@link checkpointSync}; between two batches of pages the thread is free for other work. */
   checkpoint(options: CheckpointOptions = {}, signal?: AbortSignal): Promise<CheckpointResult> {
     return this.#parts.run(this.#parts.checkpoints.run(options), signal);
+  }
+
+  /**
+   * Makes this backend the background writer of its region; see {@link runWriters} for both in a
+   * thread of their own.
+   */
+  backgroundWriter(): BackgroundWriter {
+    this.#mustBeAttached();
+    return new BackgroundWriter(this.#parts.writers);
+  }
+
+  /** Makes this backend the checkpointer of its region. */
+  checkpointer(): Checkpointer {
+    this.#mustBeAttached();
+    return new Checkpointer(this.#parts.writers);
   }
 
   #mustBeAttached(): void {
@@ -350,14 +370,6 @@ interface BackendOrigin {
   readonly attachment: Attachment;
   readonly memory: ProcessMemory;
   readonly warn: (message: string) => void;
-}
-
-/** Where a warning goes if nobody asked for it. */
-function warnOnNode(message: string): void {
-  const { process } = globalThis as unknown as {
-    readonly process?: { emitWarning?(message: string, type: string): void };
-  };
-  process?.emitWarning?.(message, "PallocWarning");
 }
 
 // ── Attaching ────────────────────────────────────────────────────────────────────────────────────

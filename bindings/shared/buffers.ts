@@ -133,6 +133,7 @@ export class BufferPool extends NumberPool {
 
   /** Writes one buffer if it is dirty. @returns whether it was */
   flushBufferSync(buffer: BufferId): boolean {
+    if (buffer < 0) return this.parts.local.flush(buffer);
     return this.parts.runSync(this.parts.pages.flushBuffer(buffer));
   }
 
@@ -154,9 +155,7 @@ export class BufferPool extends NumberPool {
     if (relation === undefined || !isTemporary(relation.id)) {
       return yield* this.parts.pages.flush(relation?.id ?? 0);
     }
-    const dirty = this.parts.local.rows().filter(({ dirty }) => dirty);
-    this.parts.local.flushRelation(relation.id);
-    return dirty.filter((row) => row.relation === relation.number).length;
+    return this.parts.local.flushRelation(relation.id);
   }
 
   // ── Routines ───────────────────────────────────────────────────────────────────────────────────
@@ -236,8 +235,8 @@ export class BufferPool extends NumberPool {
    * leaked. Cost grows with the pool if there is any.
    */
   leakedPins(): LeakedPin[] {
-    const leaks: LeakedPin[] = this.parts.local.leaks().map(({ relation, block, count }) => {
-      return { buffer: -1, relation, block, pins: count, locked: false };
+    const leaks: LeakedPin[] = this.parts.local.leaks().map(({ count, ...page }) => {
+      return { ...page, pins: count, locked: false };
     });
     if (this.pinnedBuffers() === 0) return leaks;
     const { exports } = this.parts.attachment;
@@ -254,7 +253,7 @@ export class BufferPool extends NumberPool {
 
   /**
    * Gives back every pin and content lock that this backend has, and an unfinished change: what the
-   * end of a query does about what it leaked. Local pins are only reported.
+   * end of a query does about what it leaked.
    *
    * @returns what there was, for the reader of a log
    * @see PostgreSQL: src/backend/utils/resowner/resowner.c, ResourceOwnerRelease
@@ -262,9 +261,9 @@ export class BufferPool extends NumberPool {
   releaseLeakedPins(): LeakedPin[] {
     const leaks = this.leakedPins();
     for (const { buffer, pins, locked } of leaks) {
-      if (buffer < 0) continue;
       const id = buffer as BufferId;
-      if (locked && this.parts.attachment.exports.unlock(id) === ST_CHANGING) {
+      if (buffer < 0) this.parts.local.abandonChange(id);
+      else if (locked && this.parts.attachment.exports.unlock(id) === ST_CHANGING) {
         this.undoChange(id);
         this.unlock(id);
       }

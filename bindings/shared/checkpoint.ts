@@ -16,7 +16,8 @@
  *
  * A checkpoint that fails, or whose backend dies, between cut and commit leaves the interval ahead.
  * The next one cuts anew, two numbers further so that it has the words of the abandoned journal: c
- * is what a crash comes back to until then, and its journal has had every image all along.
+ * is what a crash comes back to until then, and its journal has had every image all along. One that
+ * ends so behind its commit is completed by whoever takes the checkpoint lock next.
  *
  * PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync; postmaster/checkpointer.c,
  * CheckpointWriteDelay; access/transam/xlog.c, CreateCheckPoint
@@ -26,25 +27,22 @@ import {
   EXTENSION_LOCKS,
   FIRST_TEMP_RELATION,
   IO_CONTEXT_NORMAL,
-  LOCK_CHECKPOINT,
   LOCK_CONTROL,
   LOCK_EXTENSION,
   LOCK_JOURNAL,
 } from "../../assembly/common/constants.ts";
-import { PallocError } from "../abi/errors.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import type { BatchWriter } from "./batch-writer.ts";
 import { type Control, readControl, readRelations, writeControl } from "./control.ts";
 import type { IoCounts } from "./io-counts.ts";
-import type { Journal } from "./journal.ts";
+import { isDiskFull, type Journal } from "./journal.ts";
 import { beginJournal, removeFiles } from "./recovery.ts";
 import { PAUSE, type Routine } from "./routine.ts";
 
 /** Longest rest between two batches of a spread checkpoint. */
 const REST_MS = 100;
 const MILLISECONDS = 1000;
-const DISK_FULL = "53100";
 
 /** What a checkpoint did. */
 export interface CheckpointResult {
@@ -63,8 +61,8 @@ export interface CheckpointOptions {
   /** Called after each batch. @param done - buffers dealt with so far */
   readonly onProgress?: (done: number, total: number) => void;
   /**
-   * Spreads the writes over this many seconds, so that others get at the disk in between. Default
-   * 0: as fast as it goes.
+   * Spreads the writes over this many seconds, so that others get at the disk in between; less if
+   * somebody waits for its end. Default 0: as fast as it goes.
    */
   readonly spreadSeconds?: number;
 }
@@ -99,7 +97,7 @@ export class Checkpoints {
     const work = function* (this: Checkpoints): Routine<CheckpointResult> {
       return yield* this.#complete(yield* this.#cut(), options);
     };
-    return yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, work.bind(this));
+    return yield* this.#journal.withCheckpointLock(work.bind(this));
   }
 
   // ── Cut ────────────────────────────────────────────────────────────────────────────────────────
@@ -149,7 +147,8 @@ export class Checkpoints {
     this.#commit(control);
     const ended = performance.now();
     this.#counts.checkpointDone(written - started, ended - written);
-    yield* this.#attachment.withNamedLock(LOCK_JOURNAL, () => this.#endJournal(control.checkpoint));
+    yield PAUSE;
+    yield* this.#journal.turnTo(control.checkpoint);
     yield* this.#attachment.withNamedLock(LOCK_CONTROL, () => this.#removeDropped(control));
     return {
       checkpoint: control.checkpoint,
@@ -161,7 +160,8 @@ export class Checkpoints {
   }
 
   *#write({ onProgress, spreadSeconds = 0 }: CheckpointOptions): Routine<number> {
-    const { exports } = this.#attachment;
+    const attachment = this.#attachment;
+    const { exports } = attachment;
     const total = exports.checkpointCollect();
     const started = performance.now();
     const list = {
@@ -173,7 +173,7 @@ export class Checkpoints {
     const written = yield* this.#writer.write(list, function* (place): Routine<void> {
       onProgress?.(place, total);
       const due = started + (place / total) * spreadSeconds * MILLISECONDS;
-      while (performance.now() < due) {
+      while (performance.now() < due && !attachment.isHurried) {
         yield { op: "delay", milliseconds: Math.min(REST_MS, due - performance.now()) };
       }
       yield PAUSE;
@@ -206,20 +206,10 @@ export class Checkpoints {
     try {
       writeControl(this.#storage, control);
     } catch (error) {
-      const full = error instanceof PallocError && error.code === DISK_FULL;
-      if (!full || readControl(this.#storage)?.checkpoint === control.checkpoint) {
+      if (!isDiskFull(error) || readControl(this.#storage)?.checkpoint === control.checkpoint) {
         this.#journal.poison();
       }
       throw error;
-    }
-  }
-
-  // biome-ignore lint/correctness/useYield: run as a routine under a lock, it waits for nothing
-  *#endJournal(checkpoint: number): Routine<void> {
-    const { exports } = this.#attachment;
-    exports.commitCheckpoint(checkpoint);
-    for (const journal of this.#storage.journalsSync()) {
-      if (journal < checkpoint) this.#storage.removeJournalSync(journal);
     }
   }
 

@@ -29,9 +29,12 @@
 
 import {
   BLOCK_BYTES,
+  FORK_BITS,
   IMAGE_COMMITTED,
   IMAGE_CURRENT,
+  LOCK_CHECKPOINT,
   LOCK_JOURNAL,
+  PAGE_CHECKSUM_OFFSET,
   REGION_COMMITTED_OFFSET,
   REGION_INTERVAL_OFFSET,
   REGION_JOURNAL_RECORDS_OFFSET,
@@ -39,8 +42,10 @@ import {
   REGION_JOURNALLED_OFFSET,
   STATUS_CRASHED,
 } from "../../assembly/common/constants.ts";
+import { PallocError } from "../abi/errors.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
+import { readControl, writeControl } from "./control.ts";
 import {
   type JournalHeader,
   RECORD_BYTES,
@@ -52,6 +57,7 @@ import type { Routine } from "./routine.ts";
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** Images of blocks that are cut off, read and written at once. */
 const IMAGES_AT_ONCE = 64;
+const DISK_FULL = "53100";
 
 /** A page that its backend is about to write in place. */
 export interface PageWrite {
@@ -117,6 +123,10 @@ export class Journal {
       if (page.block < this.#header(interval).lengthOf(page.relation)) {
         const shadow = exports.shadowAddress() >>> 0;
         const bytes = this.#u8.slice(shadow, shadow + BLOCK_BYTES);
+        // It never was in a file, so nobody has put its checksum into it.
+        const seal = exports.pageSeal(shadow, page.block);
+        bytes[PAGE_CHECKSUM_OFFSET] = seal & 0xff;
+        bytes[PAGE_CHECKSUM_OFFSET + 1] = seal >>> 8;
         yield* this.#write(interval, [{ ...page, missing: IMAGE_CURRENT, bytes }]);
       }
       exports.changeKept(page.buffer, interval);
@@ -174,6 +184,46 @@ export class Journal {
     this.#store(syncedAt(journal), 0);
   }
 
+  /**
+   * Runs a routine under the checkpoint lock. A checkpoint that was given up, or whose backend died,
+   * behind its commit is completed first: the region did not learn of it.
+   */
+  *withCheckpointLock<Result>(work: () => Routine<Result>): Routine<Result> {
+    const complete = function* (this: Journal): Routine<Result> {
+      yield* this.#settle();
+      return yield* work();
+    };
+    return yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, complete.bind(this));
+  }
+
+  /** A checkpoint's control document is durable: turns to its journal, and removes those before. */
+  *turnTo(checkpoint: number): Routine<void> {
+    yield* this.#attachment.withNamedLock(LOCK_JOURNAL, () => this.#turn(checkpoint));
+  }
+
+  // biome-ignore lint/correctness/useYield: run as a routine under a lock, it waits for nothing
+  *#turn(checkpoint: number): Routine<void> {
+    this.#attachment.exports.commitCheckpoint(checkpoint);
+    for (const journal of this.#storage.journalsSync()) {
+      if (journal < checkpoint) this.#storage.removeJournalSync(journal);
+    }
+  }
+
+  *#settle(): Routine<void> {
+    const { interval, committed } = this;
+    if (interval === committed) return;
+    const control = readControl(this.#storage);
+    if (control?.checkpoint !== interval) return;
+    try {
+      // Its backend may have ended before the document's name was durable.
+      writeControl(this.#storage, control);
+    } catch (error) {
+      if (!isDiskFull(error)) this.poison();
+      throw error;
+    }
+    yield* this.turnTo(interval);
+  }
+
   /** Ends the region: what was written since the last checkpoint cannot be relied upon. */
   poison(): void {
     this.#attachment.exports.setStatus(STATUS_CRASHED);
@@ -210,7 +260,6 @@ export class Journal {
       const due = images.filter(({ missing }) => (missing & flag) !== 0);
       if (due.length === 0) continue;
       yield* this.#write(journal, due);
-      for (const { buffer } of due) this.#attachment.exports.setImaged(buffer, journal);
     }
     return journals;
   }
@@ -241,6 +290,9 @@ export class Journal {
     const parts = images.flatMap((image) => [this.#recordHeader(journal, image), image.bytes]);
     yield { op: "journal", journal, position, parts };
     this.#store(recordsAt(journal), records + images.length);
+    for (const { relation, fork, block } of images) {
+      this.#attachment.exports.setImaged((relation << FORK_BITS) | fork, block, journal);
+    }
   }
 
   #recordHeader(journal: number, image: Image): Uint8Array {
@@ -273,6 +325,11 @@ function recordsAt(journal: number): number {
 
 function syncedAt(journal: number): number {
   return REGION_JOURNAL_SYNCED_OFFSET + (journal & 1) * WORD_BYTES;
+}
+
+/** Whether there was no room for a write, which has changed nothing then. @internal */
+export function isDiskFull(error: unknown): boolean {
+  return error instanceof PallocError && error.code === DISK_FULL;
 }
 
 /** Cuts pages, sorted by relation, fork and block, into runs of neighbours. @internal */

@@ -33,6 +33,7 @@ import { BufferError, ClosedError, InvalidParameterError, PallocError } from "..
 import type { BufferId, ForkId } from "../abi/pointers.ts";
 import type { ProcessMemory } from "../process/memory.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
+import { type BadPage, type DamageSettings, damageWarning, remedyOf } from "./damage.ts";
 import { LocalFrames } from "./local-frames.ts";
 import { LOCAL_DIRTY, LOCAL_MAPPED, LOCAL_VALID, LocalTable } from "./local-table.ts";
 import type { PrivatePages } from "./private-pages.ts";
@@ -71,8 +72,10 @@ export interface LocalBuffersOptions {
   /** Checksums, set and verified. */
   readonly checks: PrivatePages;
   readonly traffic: LocalTraffic;
+  readonly damage: DamageSettings;
   /** A relation's name for error messages. */
   readonly nameOf: (relation: number) => string;
+  readonly warn: (message: string) => void;
 }
 
 /** A buffer that has a page. @internal */
@@ -90,6 +93,7 @@ export interface LocalBufferRow {
 
 /** A page that is pinned. @internal */
 export interface LocalLeak {
+  readonly buffer: BufferId;
   readonly relation: string;
   readonly block: number;
   /** How many pins. */
@@ -123,15 +127,16 @@ export class LocalBuffers {
   /**
    * Pins a page, reading it if it is in no buffer. May wait for storage.
    *
+   * @param bad - what to do with a page that storage has, but that is none
    * @returns the buffer, below 0
    * @throws {@link BufferError} 53000 if every local buffer is pinned
    * @throws {@link PallocError} 0A000 for a temporary relation of another backend
    * @see PostgreSQL: src/backend/storage/buffer/localbuf.c, LocalBufferAlloc
    */
-  pin(id: ForkId, block: number): BufferId {
+  pin(id: ForkId, block: number, bad: BadPage = "error"): BufferId {
     const table = this.#table;
     const index = table.find(id, block);
-    if (index < 0 || !table.has(index, LOCAL_VALID)) return this.#pinByReading(id, block);
+    if (index < 0 || !table.has(index, LOCAL_VALID)) return this.#pinByReading(id, block, bad);
     table.pin(index);
     this.#traffic.hit();
     return numberOf(index);
@@ -208,6 +213,11 @@ export class LocalBuffers {
     this.#changing = -1;
   }
 
+  /** Undoes a change of a page that nobody will end. */
+  abandonChange(buffer: BufferId): void {
+    if (this.#changing === this.#demandPinned(buffer)) this.undoChange(buffer);
+  }
+
   // ── Relations ──────────────────────────────────────────────────────────────────────────────────
 
   /**
@@ -230,14 +240,25 @@ export class LocalBuffers {
     return first;
   }
 
-  /** Writes every dirty page of a fork. The first failure ends it; the page stays dirty. */
-  flushRelation(id: ForkId): void {
+  /**
+   * Writes every dirty page of a fork; returns how many. The first failure ends it; the page stays
+   * dirty.
+   */
+  flushRelation(id: ForkId): number {
     this.#own(id);
     const table = this.#table;
     const isDirty = (index: number): boolean => table.has(index, LOCAL_DIRTY);
-    for (const index of this.#indexes((index) => table.holds(index, id, 0) && isDirty(index))) {
-      this.#write(index);
-    }
+    const dirty = this.#indexes((index) => table.holds(index, id, 0) && isDirty(index));
+    for (const index of dirty) this.#write(index);
+    return dirty.length;
+  }
+
+  /** Writes one buffer if it is dirty. @returns whether it was */
+  flush(buffer: BufferId): boolean {
+    const index = this.#demandIndex(buffer);
+    if (!this.#table.has(index, LOCAL_DIRTY)) return false;
+    this.#write(index);
+    return true;
   }
 
   /**
@@ -293,8 +314,8 @@ export class LocalBuffers {
   leaks(): LocalLeak[] {
     return this.rows()
       .filter(({ pins }) => pins > 0)
-      .map(({ relation, block, pins }) => {
-        return { relation: this.#options.nameOf(relation), block, count: pins };
+      .map(({ buffer, relation, block, pins }) => {
+        return { buffer, relation: this.#options.nameOf(relation), block, count: pins };
       });
   }
 
@@ -321,14 +342,13 @@ export class LocalBuffers {
 
   // ── The long way ───────────────────────────────────────────────────────────────────────────────
 
-  #pinByReading(id: ForkId, block: number): BufferId {
+  #pinByReading(id: ForkId, block: number, bad: BadPage): BufferId {
     const index = this.#take(this.#table.find(id, block), id, block);
     const { relation, fork } = partsOf(id);
     const page = this.#viewOf(index);
     try {
       this.#storage.readSync(relation, fork, block, page);
-      const damage = this.#checks.damage(page, this.#options.nameOf(relation), block);
-      if (damage !== undefined) throw damage;
+      this.#verify(page, relation, block, bad);
     } catch (error) {
       this.unpin(numberOf(index));
       throw error;
@@ -336,6 +356,15 @@ export class LocalBuffers {
     this.#table.set(index, LOCAL_VALID);
     this.#traffic.read();
     return numberOf(index);
+  }
+
+  #verify(page: Uint8Array, relation: number, block: number, bad: BadPage): void {
+    const found = this.#checks.damage(page, this.#options.nameOf(relation), block);
+    if (found === undefined) return;
+    const remedy = remedyOf(found.verdict, bad, this.#options.damage);
+    if (remedy === "error") throw found.error;
+    if (remedy === "zero") page.fill(0);
+    this.#options.warn(damageWarning(found.error, remedy));
   }
 
   /** The page's buffer, pinned, not yet readable: the one it has already, or a victim. */

@@ -41,6 +41,7 @@ import {
   type SharedSegment,
   segmentOf,
 } from "./handle.ts";
+import { type HelperError, Helpers } from "./helpers.ts";
 import { initialiseStorage, type RecoveryResult, recover, restart } from "./recovery.ts";
 import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
 import {
@@ -67,6 +68,9 @@ const REAP_AGAIN_MS = 1;
 /** Where the engine has no Atomics.waitAsync, attach requests are looked for this often. */
 const POLL_MS = 20;
 
+/** Script of the writers' thread, from this folder. */
+const WRITER_ENTRY = "../writer-worker.js";
+
 /** Names of the parts of a region, in the order of PART_. */
 const PART_NAMES = [
   "Shared Memory Header",
@@ -81,6 +85,7 @@ const PART_NAMES = [
   "Shared Buffer Lookup Table",
   "Buffer Holds",
   "Checkpoint BufferIds",
+  "Journalled Blocks",
   "Backend Pages",
   "Buffer Blocks",
 ] as const;
@@ -95,6 +100,12 @@ export interface SharedMemoryOptions {
   readonly segments?: Readonly<Record<string, number>>;
   /** Take the checked build: invariants are tested at a cost. Default false. */
   readonly checked?: boolean;
+}
+
+/** How the thread of the writers is started. */
+export interface WriterThreadOptions {
+  /** Where `palloc/writer-worker` lies, if a bundler has moved it. Default: beside this module. */
+  readonly entry?: URL;
 }
 
 /** A backend that ended without detaching. What it held has been given back. */
@@ -117,8 +128,10 @@ export class SharedMemory {
   readonly #storage: StorageManager;
   readonly #release: (() => void) | undefined;
   readonly #watch: ThreadWatch;
+  readonly #helpers: Helpers;
   readonly #listeners = new Set<(death: BackendDeath) => void>();
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   private constructor(parts: RegionParts) {
     this.settings = parts.settings;
@@ -131,6 +144,7 @@ export class SharedMemory {
     const { handle, exports } = parts;
     this.views = new SharedViews({ handle, exports, mustBeOpen: () => this.#mustBeOpen() });
     this.#watch = watchThreads(this.handle.region, (token) => this.#threadEnded(token));
+    this.#helpers = new Helpers(handle, (worker) => this.#watch.watch(worker));
     ownedRegions.set(this.handle.region, { admitSync: (slot) => this.#admit(slot, true) });
     void this.#listen();
   }
@@ -191,6 +205,28 @@ export class SharedMemory {
   }
 
   /**
+   * Starts a thread that writes behind all others: the background writer, and the checkpointer that
+   * takes a checkpoint every `checkpoint_timeout`. They are backends of their own, two of
+   * max_connections. The thread ends when the region closes, does not keep the process alive, and
+   * is started again if it dies. Resolves when both are attached. Node only; in a browser's worker
+   * call {@link runWriters}.
+   *
+   * @throws {@link PallocError} 55000 if there is one already, or why the thread could not start
+   */
+  async startWriter(options: WriterThreadOptions = {}): Promise<void> {
+    this.#mustBeOpen();
+    await this.#helpers.startOnce({ helper: "writer", entry: options.entry ?? WRITER_ENTRY });
+  }
+
+  /**
+   * Calls `listener` with each error that a helper thread meets, and with its unexpected end.
+   * Without a listener it is a warning of the process. @returns takes that back
+   */
+  onHelperError(listener: (error: HelperError) => void): () => void {
+    return this.#helpers.onError(listener);
+  }
+
+  /**
    * A structure of the user's own in shared memory, as every backend sees it.
    *
    * @throws {@link PallocError} 42704 if the region was created without it
@@ -227,16 +263,29 @@ export class SharedMemory {
 
   /**
    * Shuts the region down: every further call of a backend fails with 57P01, sleepers wake to that,
-   * and the storage is closed. Dirty pages are not written: take a checkpoint before. Idempotent.
+   * helper threads end, and the storage is closed. Dirty pages are not written: take a checkpoint
+   * before. Idempotent.
    */
-  async close(): Promise<void> {
-    if (this.#closed) return;
+  close(): Promise<void> {
+    this.#closing ??= this.#shutDown();
+    return this.#closing;
+  }
+
+  async #shutDown(): Promise<void> {
     this.#closed = true;
     ownedRegions.delete(this.handle.region);
     this.#watch.close();
     this.#exports.setStatus(STATUS_SHUTDOWN);
     this.#exports.wakeEverybody();
     this.#exports.requestAttach();
+    try {
+      if (this.#helpers.count > 0) await this.#helpers.close();
+    } finally {
+      this.#closeStorage();
+    }
+  }
+
+  #closeStorage(): void {
     try {
       this.#storage.closeSync();
     } finally {

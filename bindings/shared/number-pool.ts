@@ -301,7 +301,7 @@ export class NumberPool {
       return yield* this.#pinZeroed(id, block, strategy, mode === "zeroAndCleanupLock");
     }
     const bad: BadPage = mode === "zeroOnError" ? "zero" : "error";
-    if (isTemporary(id)) return this.parts.local.pin(id, block);
+    if (isTemporary(id)) return this.parts.local.pin(id, block, bad);
     const context = strategy?.context ?? IO_CONTEXT_NORMAL;
     if (strategy === undefined) {
       const hit = this.#exports.pin(id, block);
@@ -319,9 +319,9 @@ export class NumberPool {
     if (isTemporary(id)) return this.parts.local.pinZeroed(id, block);
     const context = strategy?.context ?? IO_CONTEXT_NORMAL;
     const located = yield* this.#io.locate(id, block, context, strategy);
-    const buffer = located & BUFFER_MASK;
-    if ((located & NEED_READ) === 0) yield* this.#io.finish(located, id, block, context);
-    else {
+    const settled = yield* this.#io.settle(located, context);
+    const buffer = settled & BUFFER_MASK;
+    if ((settled & NEED_READ) !== 0) {
       const status = this.#exports.finishZeroed(buffer);
       if (status === ST_OK) return buffer;
       this.#exports.finishRead(buffer, 0);

@@ -24,16 +24,23 @@ import {
   IN_PROGRESS,
   NEED_READ,
   NEED_WRITE,
-  PAGE_BAD_CHECKSUM,
   PAGE_CHECKSUM_OFFSET,
   PAGE_GOOD,
   ST_BUSY,
   ST_MISS,
   ST_SELF,
 } from "../../assembly/common/constants.ts";
-import { DataCorruptedError } from "../abi/errors.ts";
+import type { DataCorruptedError } from "../abi/errors.ts";
 import type { Fork } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
+import {
+  type BadPage,
+  type DamageSettings,
+  damageText,
+  damageWarning,
+  invalidPage,
+  remedyOf,
+} from "./damage.ts";
 import type { IoCounts } from "./io-counts.ts";
 import { type Journal, type PageWrite, runsOf } from "./journal.ts";
 import { type Routine, SELF, SLEEP } from "./routine.ts";
@@ -46,8 +53,7 @@ const BATCH_FRACTION = 8;
 /** How far ahead of the hand companions are looked for, in batches. */
 const LOOK_AHEAD = 4;
 
-/** What to do with a page that storage has, but that is none. @internal */
-export type BadPage = "error" | "zero";
+export type { BadPage };
 
 /** What a {@link PageIo} needs. */
 export interface PageIoParts {
@@ -55,6 +61,7 @@ export interface PageIoParts {
   readonly journal: Journal;
   readonly buffers: number;
   readonly counts: IoCounts;
+  readonly damage: DamageSettings;
   nameOf(relation: number): string;
   warn(message: string): void;
 }
@@ -158,22 +165,37 @@ export class PageIo {
     context: number,
     bad: BadPage = "error",
   ): Routine<number> {
-    const buffer = located & BUFFER_MASK;
-    let status = located;
+    const status = yield* this.settle(located, context);
+    const buffer = status & BUFFER_MASK;
+    if ((status & NEED_READ) === 0) return buffer;
     try {
-      while ((status & IN_PROGRESS) !== 0) {
-        yield SLEEP;
-        status = yield* this.#withoutSelf(() =>
-          this.#attachment.exports.ensureValid(buffer, context),
-        );
-        this.#attachment.check(status);
-      }
-      if ((status & NEED_READ) !== 0) yield* this.read(id, block, [buffer], context, bad);
+      yield* this.read(id, block, [buffer], context, bad);
     } catch (error) {
       this.#attachment.exports.unpin(buffer);
       throw error;
     }
     return buffer;
+  }
+
+  /**
+   * Waits for another backend that is reading a located page. Its buffer, pinned; with NEED_READ if
+   * the page is this backend's to read by now, because the other one failed.
+   */
+  *settle(located: number, context: number): Routine<number> {
+    const { exports } = this.#attachment;
+    const buffer = located & BUFFER_MASK;
+    let status = located;
+    try {
+      while ((status & IN_PROGRESS) !== 0) {
+        yield SLEEP;
+        status = yield* this.#withoutSelf(() => exports.ensureValid(buffer, context));
+        this.#attachment.check(status);
+      }
+    } catch (error) {
+      exports.unpin(buffer);
+      throw error;
+    }
+    return buffer | (status & NEED_READ);
   }
 
   /**
@@ -189,6 +211,7 @@ export class PageIo {
   ): Routine<void> {
     const { exports } = this.#attachment;
     const [relation, fork] = partsOf(id);
+    const warnings: string[] = [];
     let done = 0;
     try {
       const pages = buffers.map((buffer) => this.bytes(buffer));
@@ -196,23 +219,28 @@ export class PageIo {
       yield { op: "read", relation, fork, block, pages };
       this.#parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
       for (const buffer of buffers) {
-        this.#endRead(buffer, relation, block + done, bad);
+        const warning = this.#endRead(buffer, relation, block + done, bad);
+        if (warning !== undefined) warnings.push(warning);
         done += 1;
       }
     } finally {
       for (const buffer of buffers.slice(done)) exports.finishRead(buffer, 0);
     }
+    // Only now: whoever hears them may throw.
+    for (const warning of warnings) this.#parts.warn(warning);
   }
 
-  #endRead(buffer: number, relation: number, block: number, bad: BadPage): void {
+  /** Ends the read of a page that is good, or can be made do with; returns a warning. */
+  #endRead(buffer: number, relation: number, block: number, bad: BadPage): string | undefined {
     const { exports } = this.#attachment;
     const verdict = exports.verifyRead(buffer);
-    if (verdict === PAGE_GOOD) return;
+    if (verdict === PAGE_GOOD) return undefined;
+    const remedy = remedyOf(verdict, bad, this.#parts.damage);
     const error = this.invalidPage(this.offset(buffer), relation, block, verdict);
-    if (bad === "error") throw error;
-    exports.clearFrame(buffer);
+    if (remedy === "error") throw error;
+    if (remedy === "zero") exports.clearFrame(buffer);
     exports.finishRead(buffer, 1);
-    this.#parts.warn(`${error.message}; zeroing out page`);
+    return damageWarning(error, remedy);
   }
 
   /** The error for 8 kB in shared memory that are no page. */
@@ -226,12 +254,7 @@ export class PageIo {
     const low = this.#u8[address + PAGE_CHECKSUM_OFFSET] ?? 0;
     const expected = low | ((this.#u8[address + PAGE_CHECKSUM_OFFSET + 1] ?? 0) << 8);
     const calculated = this.#attachment.exports.pageChecksum(address, block);
-    const detail =
-      verdict === PAGE_BAD_CHECKSUM
-        ? `page verification failed, calculated checksum ${calculated} but expected ${expected}`
-        : "The page's header is not one.";
-    const message = `invalid page in block ${block} of relation "${name}"`;
-    return new DataCorruptedError(message, { relation: name, block }, { detail });
+    return invalidPage(name, block, damageText(verdict, calculated, expected));
   }
 
   // ── Out ────────────────────────────────────────────────────────────────────────────────────────

@@ -127,16 +127,6 @@ export const parameters: readonly Parameter[] = [
     max: 86400,
   },
   {
-    name: "checkpoint_warning",
-    vartype: "integer",
-    unit: "s",
-    context: "sighup",
-    description: "Checkpoints asked for more often than this are warned of; 0 never.",
-    bootValue: 30,
-    min: 0,
-    max: INT_MAX,
-  },
-  {
     name: "data_checksums",
     vartype: "bool",
     unit: null,

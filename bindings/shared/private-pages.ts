@@ -14,14 +14,9 @@
  * PostgreSQL: src/backend/storage/page/bufpage.c, PageSetChecksum, PageIsVerified
  */
 
-import {
-  BLOCK_BYTES,
-  PAGE_BAD_CHECKSUM,
-  PAGE_CHECKSUM_OFFSET,
-  PAGE_GOOD,
-} from "../../assembly/common/constants.ts";
-import { DataCorruptedError } from "../abi/errors.ts";
+import { BLOCK_BYTES, PAGE_CHECKSUM_OFFSET, PAGE_GOOD } from "../../assembly/common/constants.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
+import { damageText, invalidPage, type PageDamage } from "./damage.ts";
 
 /** Where pages are judged. @internal */
 export interface ScratchPage {
@@ -57,21 +52,15 @@ export class PrivatePages {
   }
 
   /** What is wrong with a page just read, or undefined. @param relation - its name */
-  damage(page: Uint8Array, relation: string, block: number): DataCorruptedError | undefined {
+  damage(page: Uint8Array, relation: string, block: number): PageDamage | undefined {
     if (!this.#checksums) return undefined;
     this.#scratch.set(page);
     const verdict = this.#exports.pageVerdict(this.#address, block);
     if (verdict === PAGE_GOOD) return undefined;
-    const message = `invalid page in block ${block} of relation "${relation}"`;
-    const detail =
-      verdict === PAGE_BAD_CHECKSUM ? this.#mismatch(block) : "The page's header is not one.";
-    return new DataCorruptedError(message, { relation, block }, { detail });
-  }
-
-  #mismatch(block: number): string {
     const view = new DataView(this.#scratch.buffer, this.#address, BLOCK_BYTES);
     const expected = view.getUint16(PAGE_CHECKSUM_OFFSET, true);
     const calculated = this.#exports.pageChecksum(this.#address, block);
-    return `page verification failed, calculated checksum ${calculated} but expected ${expected}`;
+    const detail = damageText(verdict, calculated, expected);
+    return { verdict, error: invalidPage(relation, block, detail) };
   }
 }

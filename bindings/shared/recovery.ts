@@ -2,21 +2,26 @@
  * What a start does before anybody reads a page: it makes the data directory what it was at its
  * last committed checkpoint, whether it was left in order or not.
  *
- *   control document → c · relations are cut back to their length at c · images of journal c go
- * back
- *   in place, the first of each block · relations that c does not know go · files made durable
- *   · other journals go · the relations document is made anew
+ *   control document → c · it and journal c are made durable · relations get their length at c ·
+ *   images of journal c go back in place, the first of each block · relations that c does not know
+ *   go · files made durable · other journals go · the relations document is made anew
  *
- * Journal c stays and is appended to: its images are still those of c. So nothing here needs an
- * order, and a crash in the middle is followed by the same work once more.
+ * Journal c stays and is appended to: its images are still those of c. So nothing else here needs
+ * an order, and a crash in the middle is followed by the same work once more.
  *
  * PostgreSQL: src/backend/access/transam/xlogrecovery.c, PerformWalRecovery (the role)
  */
 
 import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
-import { DataCorruptedError } from "../abi/errors.ts";
+import { DataCorruptedError, PallocError } from "../abi/errors.ts";
 import type { StorageManager } from "../storage/manager.ts";
-import { type Control, newControl, writeControl, writeRelations } from "./control.ts";
+import {
+  type Control,
+  newControl,
+  type RelationEntry,
+  writeControl,
+  writeRelations,
+} from "./control.ts";
 import {
   encodeJournalHeader,
   type JournalHeader,
@@ -87,15 +92,14 @@ export function beginJournal(storage: StorageManager, control: Control): void {
  */
 export function recover(storage: StorageManager, control: Control, digest: Digest): RecoveryResult {
   const header = readJournalHeader(storage, control.checkpoint);
-  for (const [name, { number, blocks }] of Object.entries(control.relations)) {
-    if (!storage.existsSync(number, 0)) throw damaged(name, number, blocks, "has no file");
-    cutBack(storage, number, blocks);
+  // What a killed process left may be in the system's memory alone, the document's name included:
+  // nothing that it leads to is changed before it is durable.
+  storage.syncJournalSync(control.checkpoint);
+  const images = findImages(storage, header, digest);
+  for (const [name, entry] of Object.entries(control.relations)) {
+    mend(storage, name, entry, images.get(entry.number));
   }
-  const restored = restoreImages(storage, header, digest);
-  for (const [name, { number, blocks }] of Object.entries(control.relations)) {
-    const found = storage.blocksSync(number, 0);
-    if (found < blocks) throw damaged(name, number, blocks, `has ${found} blocks`);
-  }
+  const restored = restoreImages(storage, control.checkpoint, images);
   const known = new Set(Object.values(control.relations).map(({ number }) => number));
   const unknown = storage.relationsSync().filter((number) => !known.has(number));
   for (const number of unknown) removeFiles(storage, number);
@@ -113,38 +117,83 @@ export function recover(storage: StorageManager, control: Control, digest: Diges
   };
 }
 
-function restoreImages(storage: StorageManager, header: JournalHeader, digest: Digest): number {
+/** Byte position of the first image of each block of the main fork, by relation and block. */
+type Images = ReadonlyMap<number, ReadonlyMap<number, number>>;
+
+function findImages(storage: StorageManager, header: JournalHeader, digest: Digest): Images {
   const { checkpoint } = header.control;
   const end = storage.journalBytesSync(checkpoint);
   const bytes = new Uint8Array(RECORD_BYTES);
   const image = bytes.subarray(RECORD_HEADER_BYTES);
-  const seen = new Set<string>();
+  const images = new Map<number, Map<number, number>>();
   for (let at = header.recordsAt; at + RECORD_BYTES <= end; at += RECORD_BYTES) {
     storage.readJournalSync(checkpoint, at, bytes);
     const record = matchRecord(bytes, digest(image));
     if (record === undefined || record.journal !== checkpoint) continue;
-    const { relation, fork, block } = record;
-    const key = `${relation}/${fork}/${block}`;
-    if (seen.has(key) || block >= header.lengthOf(relation)) continue;
-    seen.add(key);
-    if (storage.blocksSync(relation, fork) <= block) storage.extendSync(relation, fork, block + 1);
-    storage.writeSync(relation, fork, block, image);
+    const { relation, block } = record;
+    if (block >= header.lengthOf(relation)) continue;
+    const blocks = images.get(relation) ?? new Map<number, number>();
+    images.set(relation, blocks);
+    if (!blocks.has(block)) blocks.set(block, at + RECORD_HEADER_BYTES);
   }
-  return seen.size;
+  return images;
 }
 
-/** Cuts off what was added since. The end of a file may be in any disorder, so it is not asked. */
-function cutBack(storage: StorageManager, number: number, blocks: number): void {
-  let found = blocks + 1;
+function restoreImages(storage: StorageManager, checkpoint: number, images: Images): number {
+  const image = new Uint8Array(BLOCK_BYTES);
+  let restored = 0;
+  for (const [relation, blocks] of images) {
+    for (const [block, position] of blocks) {
+      storage.readJournalSync(checkpoint, position, image);
+      storage.writeSync(relation, 0, block, image);
+      restored += 1;
+    }
+  }
+  return restored;
+}
+
+/**
+ * Gives a relation its length. One that was cut short since, and perhaps made longer again, may end
+ * anyhow: shorter, within a block, behind a gap. All that was cut off has images, so it is cut where
+ * these begin, and their blocks are made anew.
+ */
+function mend(
+  storage: StorageManager,
+  name: string,
+  { number, blocks }: RelationEntry,
+  images: ReadonlyMap<number, number> | undefined,
+): void {
+  if (!storage.existsSync(number, 0)) throw damaged(name, number, blocks, "has no file");
+  const found = orderlyLength(storage, number);
+  if (found !== undefined && found > blocks) storage.truncateSync(number, 0, blocks);
+  if (found !== undefined && found >= blocks) return;
+  let kept = blocks;
+  while (kept > 0 && images?.has(kept - 1) === true) kept -= 1;
   try {
-    found = storage.blocksSync(number, 0);
-  } catch {
-    // What cannot be told apart stands behind the blocks that count, or truncating will say so.
+    storage.truncateSync(number, 0, kept);
+  } catch (cause) {
+    throw damaged(name, number, blocks, `has ${found ?? `less than ${kept}`} blocks`, cause);
   }
-  if (found > blocks) storage.truncateSync(number, 0, blocks);
+  storage.extendSync(number, 0, blocks);
 }
 
-function damaged(name: string, number: number, blocks: number, has: string): DataCorruptedError {
+/** Blocks of a relation, or undefined if its end is in disorder. */
+function orderlyLength(storage: StorageManager, number: number): number | undefined {
+  try {
+    return storage.blocksSync(number, 0);
+  } catch (error) {
+    if (error instanceof PallocError && error.code === "XX001") return undefined;
+    throw error;
+  }
+}
+
+function damaged(
+  name: string,
+  number: number,
+  blocks: number,
+  has: string,
+  cause?: unknown,
+): DataCorruptedError {
   const message = `relation "${name}" ${has}, but had ${blocks} at the last checkpoint`;
   return new DataCorruptedError(
     message,
@@ -152,6 +201,7 @@ function damaged(name: string, number: number, blocks: number, has: string): Dat
     {
       detail: `File "base/${number}" should have at least ${blocks * BLOCK_BYTES} bytes in all.`,
       hint: "Restore the data directory from a copy, or begin a new one.",
+      cause,
     },
   );
 }

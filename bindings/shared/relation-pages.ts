@@ -14,10 +14,10 @@ import {
   BUFFER_MASK,
   EXTENSION_LOCKS,
   IO_CONTEXT_NORMAL,
-  LOCK_CHECKPOINT,
   LOCK_EXTENSION,
   MAX_BLOCK_NUMBER,
   NEED_WRITE,
+  ST_BAD_BUFFER,
   ST_BUSY,
   ST_MISS,
   ST_OK,
@@ -97,15 +97,13 @@ export class RelationPages {
       const lock = extensionLock(relation.number);
       yield* attachment.withNamedLock(lock, () => this.#truncateLocked(relation, blocks));
     };
-    yield* attachment.withNamedLock(LOCK_CHECKPOINT, cut.bind(this));
+    yield* this.#parts.journal.withCheckpointLock(cut.bind(this));
   }
 
   *#truncateLocked({ id, name, number }: Relation, blocks: number): Routine<void> {
     const { storage, journal } = this.#parts;
     const length = storage.blocksSync(number, 0);
-    if (blocks > length) {
-      throw new RangeError(`cannot truncate relation "${name}" of ${length} blocks to ${blocks}`);
-    }
+    checkShorter(name, length, blocks);
     yield* this.#untilUnused(name, () => this.#exports.pagesInUse(id, blocks));
     yield* journal.keepBlocks(number, blocks, length);
     yield* this.#untilUnused(name, () => this.#exports.dropPages(id, blocks, length - blocks));
@@ -114,7 +112,7 @@ export class RelationPages {
 
   /** Removes a relation; its files go once no checkpoint knows it. */
   *drop(name: string): Routine<void> {
-    const { attachment, relations } = this.#parts;
+    const { journal, relations } = this.#parts;
     const remove = function* (this: RelationPages): Routine<void> {
       const { id } = relations.open(name);
       yield* this.#untilUnused(name, () => this.#exports.pagesInUse(id, 0));
@@ -123,7 +121,7 @@ export class RelationPages {
       yield* this.#untilUnused(name, () => this.#exports.dropPages(id, 0, blocks));
       if (!this.#isCommitted(relation.number)) removeFiles(this.#parts.storage, relation.number);
     };
-    yield* attachment.withNamedLock(LOCK_CHECKPOINT, remove.bind(this));
+    yield* journal.withCheckpointLock(remove.bind(this));
   }
 
   /** Whether the last checkpoint, which a crash comes back to, knows a relation. */
@@ -163,6 +161,8 @@ export class RelationPages {
 
   /** Writes a buffer if it is dirty. */
   *flushBuffer(buffer: number): Routine<boolean> {
+    const exists = Number.isInteger(buffer) && buffer >= 0 && buffer < this.#parts.buffers;
+    if (!exists) this.#parts.attachment.check(ST_BAD_BUFFER);
     return (yield* this.#write([buffer])) > 0;
   }
 
@@ -201,9 +201,10 @@ export class RelationPages {
     return this.#exports.claim(buffer, IO_CONTEXT_NORMAL);
   }
 
-  /** Evicts every page of a relation, or (0) all. */
+  /** Evicts every page of a relation, or (0) all; what is dirty is written in batches before. */
   *evictAll(id: number): Routine<EvictManyResult> {
-    let [evicted, flushed, skipped] = [0, 0, 0];
+    let flushed = yield* this.flush(id);
+    let [evicted, skipped] = [0, 0];
     for (let buffer = 0; buffer < this.#parts.buffers; buffer += 1) {
       if (!this.#isMapped(buffer, id)) continue;
       const result = yield* this.evict(buffer);
@@ -222,6 +223,12 @@ export class RelationPages {
   get #exports(): Attachment["exports"] {
     return this.#parts.attachment.exports;
   }
+}
+
+/** @throws RangeError unless a relation can be cut to `blocks` blocks @internal */
+export function checkShorter(name: string, length: number, blocks: number): void {
+  if (Number.isInteger(blocks) && blocks >= 0 && blocks <= length) return;
+  throw new RangeError(`cannot truncate relation "${name}" of ${length} blocks to ${blocks}`);
 }
 
 function extensionLock(relation: number): number {

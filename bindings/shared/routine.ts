@@ -98,11 +98,14 @@ export function runSync<Result>(
   routine: Routine<Result>,
 ): Result {
   let next = routine.next();
-  if (next.done === true) return next.value;
-  const deadline = attachment.deadline();
+  let deadline: number | undefined;
   while (next.done !== true) {
+    const step = next.value;
+    // It is waiting in one go that is bounded, not work that goes on between two waits.
+    if (step.op === "sleep" || step.op === "pause") deadline ??= attachment.deadline();
+    else deadline = undefined;
     try {
-      performSync(attachment, storage, next.value, deadline);
+      performSync(attachment, storage, step, deadline ?? 0);
     } catch (error) {
       next = routine.throw(error);
       continue;
@@ -166,7 +169,7 @@ export async function run<Result>(
   while (next.done !== true) {
     const step = next.value;
     const failure = await outcome(async () => {
-      if (signal?.aborted === true) throw cancelled(signal.reason);
+      if (signal?.aborted === true && isGivenUpAt(step)) throw cancelled(signal.reason);
       heldSince = step === HELD ? Math.min(heldSince, performance.now()) : Number.POSITIVE_INFINITY;
       if (performance.now() - heldSince > HELD_TIMEOUT_MS) attachment.check(ST_SELF);
       await perform(attachment, storage, step, signal);
@@ -184,6 +187,11 @@ async function outcome(work: () => Promise<void>): Promise<{ error: unknown } | 
   } catch (error) {
     return { error };
   }
+}
+
+/** A sync that was not made would look like one that failed, which ends the region. */
+function isGivenUpAt(step: Step): boolean {
+  return step.op !== "syncJournal";
 }
 
 async function perform(

@@ -31,8 +31,6 @@ export interface Settings {
   readonly checkpoint_timeout?: string | number;
   /** Part of that time over which writing is spread. Default 0.9. */
   readonly checkpoint_completion_target?: string | number;
-  /** Checkpoints asked for more often are warned of. Default `"30s"`; a bare number is seconds. */
-  readonly checkpoint_warning?: string | number;
   /** Reads a scan may have under way. Default 16. */
   readonly effective_io_concurrency?: string | number;
   /** The same for maintenance. Default 16. */
@@ -77,8 +75,6 @@ export interface SettingValues {
   /** Seconds. */
   readonly checkpoint_timeout: number;
   readonly checkpoint_completion_target: number;
-  /** Seconds. */
-  readonly checkpoint_warning: number;
   readonly effective_io_concurrency: number;
   readonly maintenance_io_concurrency: number;
   /** Blocks of 8 kB. */

@@ -29,6 +29,7 @@ interface NodeProcess {
   getBuiltinModule?(name: string): unknown;
   on(event: "worker", listener: (worker: WatchableWorker) => void): unknown;
   once(event: "exit", listener: () => void): unknown;
+  emitWarning(message: string, type: string): void;
   off(event: "worker", listener: (worker: WatchableWorker) => void): unknown;
   off(event: "exit", listener: () => void): unknown;
 }
@@ -192,4 +193,9 @@ export function atThreadExit(work: () => void): () => void {
   if (node === undefined) return () => {};
   node.once("exit", work);
   return () => node.off("exit", work);
+}
+
+/** Where a warning goes if nobody asked for it. @internal */
+export function warnOnNode(message: string): void {
+  node?.emitWarning(message, "PallocWarning");
 }

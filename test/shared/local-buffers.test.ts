@@ -113,7 +113,7 @@ describe.each(builds)("%s build", (_, checked) => {
       withLocal(({ buffers, id }) => {
         for (let pin = 0; pin < 32767; pin += 1) buffers.pin(id, 0);
         expect(() => buffers.pin(id, 0)).toThrow(expect.objectContaining({ code: "54000" }));
-        expect(buffers.leaks()).toEqual([{ relation: "t", block: 0, count: 32767 }]);
+        expect(buffers.leaks()).toEqual([{ buffer: -1, relation: "t", block: 0, count: 32767 }]);
       });
     });
 
@@ -122,8 +122,8 @@ describe.each(builds)("%s build", (_, checked) => {
         for (const block of [3, 5, 5, 4]) buffers.pin(id, block);
         buffers.unpin(-3 as BufferId);
         const leaks = [
-          { relation: "t", block: 3, count: 1 },
-          { relation: "t", block: 5, count: 2 },
+          { buffer: -1, relation: "t", block: 3, count: 1 },
+          { buffer: -2, relation: "t", block: 5, count: 2 },
         ];
         expect(buffers.leaks()).toEqual(leaks);
       });

@@ -134,7 +134,6 @@ describe("a time", () => {
     ["checkpoint_timeout", "40000000us", 40],
     // A fraction of a day is rounded to hours.
     ["checkpoint_timeout", "0.06d", 3600],
-    ["checkpoint_warning", "0.02d", 0],
   ])("%s of %j is %i", (name, text, value) => {
     expect(parseParameter(name, text)).toBe(value);
   });
@@ -153,7 +152,6 @@ describe("a time", () => {
     ["bgwriter_delay", "11s", "11000 ms # (10 ms .. 10000 ms)"],
     ["checkpoint_timeout", "29s", "29 s # (30 s .. 86400 s)"],
     ["checkpoint_timeout", "25h", "90000 s # (30 s .. 86400 s)"],
-    ["checkpoint_warning", "-1", "-1 s # (0 s .. 2147483647 s)"],
   ])("%s of %j is outside its range", (name, text, message) => {
     expect(() => parseParameter(name, text)).toThrow(outside(name, message));
   });
@@ -375,9 +373,9 @@ describe("showing", () => {
     [{ max_connections: 20 }, "MAX_CONNECTIONS", "20"],
     [{}, "checkpoint_timeout", "5min"],
     [{ checkpoint_timeout: 61 }, "checkpoint_timeout", "61s"],
-    [{ checkpoint_warning: "36h" }, "checkpoint_warning", "36h"],
-    [{ checkpoint_warning: "10d" }, "checkpoint_warning", "10d"],
-    [{ checkpoint_warning: 0 }, "checkpoint_warning", "0"],
+    [{ checkpoint_timeout: "18h" }, "checkpoint_timeout", "18h"],
+    [{ checkpoint_timeout: "24h" }, "checkpoint_timeout", "1d"],
+    [{ bgwriter_lru_maxpages: 0 }, "bgwriter_lru_maxpages", "0"],
     [{ bgwriter_delay: 1500 }, "bgwriter_delay", "1500ms"],
     [{ bgwriter_delay: 2000 }, "bgwriter_delay", "2s"],
     [{ io_method: "WORKER" }, "io_method", "worker"],

@@ -9,7 +9,8 @@
 // Operations are counted that change what a crash leaves: creations, writes, truncations, renames,
 // removals and syncs. At the one that `crashAt` names the machine stops: what it would have changed
 // counts as not synced, a sync as not done, and each later call throws too. Storage wraps what its
-// calls throw; `isCrash` looks through that. Any number of images can be made of one crash.
+// calls throw; `isCrash` looks through that. Any number of images can be made of one crash, and
+// `onOperation`, called where a crash would come, can make some of every crash of one run.
 //
 //   const disk = new CrashDisk();
 //   const storage = disk.open();                         one more `open(storage.handle)` a thread
@@ -67,6 +68,8 @@ export class CrashDisk implements FileCalls {
   operations = 0;
   /** What the crash that this disk comes from took: a line for each change not there in full. */
   readonly lost: readonly string[];
+  /** Called in each operation, where a crash in it would come. It may make images. */
+  onOperation: (() => void) | undefined;
   readonly #directories = new Map<string, Directory>();
   readonly #open = new Map<number, StoredFile | Directory>();
   #descriptors = 2;
@@ -286,6 +289,7 @@ export class CrashDisk implements FileCalls {
   #operation<T>(change: () => T): T {
     this.operations++;
     const result = change();
+    this.onOperation?.();
     if (this.operations >= this.#crashAt) this.#crashed = true;
     this.#running();
     return result;

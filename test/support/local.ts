@@ -68,6 +68,8 @@ export function openLocal(options: LocalOptions): Local {
     slot,
     checks,
     traffic: logged(log),
+    damage: { zero_damaged_pages: false, ignore_checksum_failure: false },
+    warn: (message) => log.push(`warning: ${message}`),
     nameOf: (relation) => relations.nameOf(relation) ?? String(relation),
   });
   const relations: TempRelations = new TempRelations({ storage, buffers, slot });

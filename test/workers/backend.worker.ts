@@ -93,6 +93,10 @@ const commands: Commands = {
     return buffer;
   },
   checkpoint: () => backend().checkpointSync().buffersWritten,
+  blocks: (name) => relation(name).blocksSync(),
+  extend: (name, blocks) => backend().buffers.extendSync(relation(name), blocks),
+  truncate: (name, blocks) => backend().truncateSync(relation(name), blocks),
+  drop: (name) => backend().dropRelationSync(name),
   allocate: (bytes) => backend().memory.top.alloc(bytes),
   free: (chunk) => backend().memory.free(chunk as ChunkPtr),
   exit: (code) => process.exit(code),

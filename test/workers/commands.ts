@@ -21,6 +21,10 @@ export interface Commands {
   sum(relation: string, blocks: number): number;
   pinTogether(relation: string, block: number, others: number): number;
   checkpoint(): number;
+  blocks(relation: string): number;
+  extend(relation: string, blocks: number): number;
+  truncate(relation: string, blocks: number): void;
+  drop(relation: string): void;
   allocate(bytes: number): number;
   free(chunk: number): void;
   exit(code: number): void;
