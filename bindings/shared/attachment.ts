@@ -199,17 +199,6 @@ function elapsed(milliseconds: number): Promise<void> {
 /** A pending `waitAsync` alone would let a Node process end; a timer holds it until then. */
 async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Promise<void> {
   const timer = setInterval(() => {}, LOOK_AGAIN_MS);
-<<<<<<< HEAD
-  let abort = (): void => {};
-  const aborted = new Promise<void>((resolve) => {
-    abort = resolve;
-  });
-  signal?.addEventListener("abort", abort);
-  try {
-    await Promise.race([waiting, aborted]);
-  } finally {
-    signal?.removeEventListener("abort", abort);
-=======
   let forget = (): void => {};
   try {
     if (signal === undefined) await waiting;
@@ -224,7 +213,6 @@ async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Pr
     }
   } finally {
     forget();
->>>>>>> e8aa3fca7e61a42fb00955d524fdfd861dd6549b
     clearInterval(timer);
   }
 }
