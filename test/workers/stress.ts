@@ -1,6 +1,6 @@
 // The driver of the stress tests: a pool a tenth of the data's size, workers that never rest, and
-// this thread, whose backend does the same in promises, several at a time. It watches that everybody
-// gets on, and looks at everything when they have stopped. Shared by `npm test` (seconds) and
+// this thread, whose backend does the same in promises, several at a time. It watches that all get
+// on, and looks at everything when they have stopped. Shared by `npm test` (seconds) and
 // `npm run test:long` (minutes).
 
 import { createHash } from "node:crypto";
