@@ -34,9 +34,9 @@ export function machineText(machine: Machine): string {
   return `${machine.cpu}, ${machine.cores} cores, ${memory}, ${machine.os}`;
 }
 
-/** The package's folder: the nearest one above this file, built or not, that has a package.json. */
+/** The package's folder: the nearest one above bench, built or not, that has a package.json. */
 export function packageRoot(): string {
-  let folder = new URL(".", import.meta.url);
+  let folder = new URL("..", import.meta.url);
   while (!existsSync(new URL("package.json", folder))) {
     const parent = new URL("..", folder);
     if (parent.href === folder.href) throw new Error("package.json not found");

@@ -134,6 +134,7 @@ function loss(result: RowResult, peer: string): string[] {
 /** How to get a peer that a row has a target for and that was not there. */
 const REMEDIES: Readonly<Record<string, string>> = {
   PostgreSQL: "measured by npm run bench:postgres, on this machine since it last started",
+  SQLite: "which npm ci --prefix bench installs",
 };
 
 /** One sentence for each peer that a row has a target for and that was not there. */

@@ -7,6 +7,7 @@ import { bufferRows } from "./buffers.bench.ts";
 import { cacheRows } from "./cache.bench.ts";
 import { contextRows } from "./contexts.bench.ts";
 import type { Row } from "./harness.ts";
+import { journalRows } from "./journal.bench.ts";
 import { largeRows } from "./large.bench.ts";
 import { memoryRows } from "./memory.bench.ts";
 import { missRows } from "./misses.bench.ts";
@@ -27,4 +28,5 @@ export const rows: readonly Row[] = [
   ...largeRows,
   ...cacheRows,
   ...memoryRows,
+  ...journalRows,
 ];

@@ -55,6 +55,7 @@ export class Attachment {
   readonly slot: number;
   readonly mayBlock: boolean;
   readonly #slotAddress: number;
+  #closed = false;
 
   constructor(exports: SharedExports, buffer: SharedArrayBuffer, slot: number, mayBlock: boolean) {
     this.exports = exports;
@@ -68,10 +69,16 @@ export class Attachment {
 
   /** From now on every call throws that the backend is closed. */
   close(): void {
+    this.#closed = true;
     const closed = (): never => {
       throw new ClosedError("the backend");
     };
     this.exports = new Proxy({} as SharedExports, { get: () => closed });
+  }
+
+  /** @throws {@link ClosedError} after `close` */
+  mustBeOpen(): void {
+    if (this.#closed) throw new ClosedError("the backend");
   }
 
   /** When a call that begins now has waited long enough. */

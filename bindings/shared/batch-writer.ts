@@ -12,13 +12,14 @@
 import {
   BUFFER_MASK,
   NEED_WRITE,
+  ST_ALREADY_LOCKED,
   ST_BUSY,
   ST_OK,
   ST_WAIT,
 } from "../../assembly/common/constants.ts";
 import type { Attachment } from "./attachment.ts";
 import type { PageIo } from "./page-io.ts";
-import { PAUSE, type Routine, SLEEP } from "./routine.ts";
+import { HELD, PAUSE, type Routine, SLEEP, type Step } from "./routine.ts";
 
 /** What is to be written. */
 export interface WriteList {
@@ -30,6 +31,13 @@ export interface WriteList {
   /** Whose counters grow. */
   readonly context: number;
 }
+
+/** What the first buffer of a batch is waited for with: a change of another task included. */
+const waits: ReadonlyMap<number, Step> = new Map<number, Step>([
+  [ST_WAIT, SLEEP],
+  [ST_BUSY, PAUSE],
+  [ST_ALREADY_LOCKED, HELD],
+]);
 
 /** Writes lists for one backend. @internal */
 export class BatchWriter {
@@ -65,9 +73,9 @@ export class BatchWriter {
     try {
       while (place < list.total && batch.length < this.#io.batchPages) {
         const status = list.begin(list.bufferAt(place), batch.length === 0 ? 1 : 0);
-        const busy = status === ST_WAIT || status === ST_BUSY;
-        if (busy && batch.length > 0) break;
-        if (busy) yield status === ST_WAIT ? SLEEP : PAUSE;
+        const wait = waits.get(status);
+        if (wait !== undefined && batch.length > 0) break;
+        if (wait !== undefined) yield wait;
         else {
           this.#attachment.check(status);
           if (status !== ST_OK && (status & NEED_WRITE) !== 0) batch.push(status & BUFFER_MASK);

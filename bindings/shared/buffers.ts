@@ -19,7 +19,7 @@ import { type AsyncReadOptions, NumberPool, type ReadOptions } from "./number-po
 import { PinnedBuffer } from "./pinned-buffer.ts";
 import type { Relation } from "./relation.ts";
 import type { EvictManyResult, EvictResult } from "./relation-pages.ts";
-import { type Routine, SELF } from "./routine.ts";
+import { HELD, type Routine } from "./routine.ts";
 import type { Strategy } from "./strategy.ts";
 import { isTemporary } from "./temp-numbers.ts";
 
@@ -189,8 +189,8 @@ export class BufferPool extends NumberPool {
         this.#shares.set(buffer, 1);
         return;
       }
-      if (status === ST_ALREADY_LOCKED && !this.#shares.has(buffer)) yield SELF;
-      else this.settle(status);
+      if (status !== ST_ALREADY_LOCKED) this.settle(status);
+      else if (!this.#shares.has(buffer)) yield HELD;
     }
   }
 
@@ -199,13 +199,24 @@ export class BufferPool extends NumberPool {
     try {
       this.settle(yield* this.exclusiveRoutine(buffer));
       try {
-        this.beginChange(buffer);
+        yield* this.#beginChange(buffer);
         yield* this.#changeLocked(buffer, change);
       } finally {
         this.unlock(buffer);
       }
     } finally {
       this.unpin(buffer);
+    }
+  }
+
+  /** Another change of this backend may be waiting for storage: it has one shadow page. */
+  *#beginChange(buffer: BufferId): Routine<void> {
+    const { exports } = this.parts.attachment;
+    if (buffer < 0) return this.beginChange(buffer);
+    for (;;) {
+      const status = exports.beginChange(buffer);
+      if (status !== ST_CHANGING) return this.settle(status);
+      yield HELD;
     }
   }
 

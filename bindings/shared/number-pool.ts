@@ -26,7 +26,7 @@ import type { LocalBuffers } from "./local-buffers.ts";
 import type { BadPage, PageIo } from "./page-io.ts";
 import { PageLocks } from "./page-locks.ts";
 import type { RelationPages } from "./relation-pages.ts";
-import { type Routine, SELF } from "./routine.ts";
+import { HELD, type Routine } from "./routine.ts";
 import type { Strategy } from "./strategy.ts";
 import { isTemporary } from "./temp-numbers.ts";
 
@@ -210,21 +210,26 @@ export class NumberPool {
     else this.settle(this.parts.runSync(this.locks.cleanup(buffer)));
   }
 
-  /** As {@link lockShare}, without blocking the thread. */
+  /**
+   * As {@link lockShare}, without blocking the thread. What this same backend has of the buffer's
+   * lock is waited for too, at most 5 s.
+   *
+   * @throws {@link BufferError} 55P03 if it is still held then
+   */
   async lockShareAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
-    this.settle(await this.parts.run(this.#shareRoutine(buffer), signal));
+    const lock = (): Routine<number> => this.locks.share(buffer);
+    this.settle(await this.parts.run(this.#whenFree(buffer, lock), signal));
   }
 
   /** As {@link lockExclusive}, without blocking the thread. */
   async lockExclusiveAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
-    if (buffer < 0) this.parts.local.checkPinned(buffer);
-    else this.settle(await this.parts.run(this.locks.exclusive(buffer), signal));
+    this.settle(await this.parts.run(this.exclusiveRoutine(buffer), signal));
   }
 
   /** As {@link lockForCleanup}, without blocking the thread. */
   async lockForCleanupAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
-    if (buffer < 0) this.parts.local.checkPinned(buffer);
-    else this.settle(await this.parts.run(this.locks.cleanup(buffer), signal));
+    const lock = (): Routine<number> => this.locks.cleanup(buffer);
+    this.settle(await this.parts.run(this.#whenFree(buffer, lock), signal));
   }
 
   /** {@link lockShare} if it need not wait. @returns whether the lock is held */
@@ -324,21 +329,27 @@ export class NumberPool {
       this.#exports.unpin(buffer);
       return this.parts.attachment.check(status);
     }
-    const locked = yield* cleanup ? this.locks.cleanup(buffer) : this.exclusiveRoutine(buffer);
-    if (locked !== ST_OK) {
+    try {
+      this.settle(yield* cleanup ? this.locks.cleanup(buffer) : this.exclusiveRoutine(buffer));
+    } catch (error) {
       this.#exports.unpin(buffer);
-      this.settle(locked);
+      throw error;
     }
     return buffer;
   }
 
   /** @internal */
-  protected *exclusiveRoutine(buffer: number): Routine<number> {
+  protected exclusiveRoutine(buffer: number): Routine<number> {
+    return this.#whenFree(buffer, () => this.locks.exclusive(buffer));
+  }
+
+  /** A lock for a task of its own: what others of this backend hold is waited for as well. */
+  *#whenFree(buffer: number, lock: () => Routine<number>): Routine<number> {
     if (this.#takenLocally(buffer)) return ST_OK;
     for (;;) {
-      const status = yield* this.locks.exclusive(buffer);
+      const status = yield* lock();
       if (status !== ST_ALREADY_LOCKED) return status;
-      yield SELF;
+      yield HELD;
     }
   }
 

@@ -9,11 +9,13 @@
 
 import { ST_DRAIN, ST_OK, ST_WAIT } from "../../assembly/common/constants.ts";
 import type { Attachment } from "./attachment.ts";
-import { type Routine, SLEEP } from "./routine.ts";
+import { HELD, type Routine, SLEEP } from "./routine.ts";
 
 /** Waits for content locks for one backend. @internal */
 export class PageLocks {
   readonly #attachment: Attachment;
+  /** Whether one of this backend's tasks waits for a cleanup lock: it can say so for one buffer. */
+  #cleaning = false;
 
   constructor(attachment: Attachment) {
     this.#attachment = attachment;
@@ -53,6 +55,8 @@ export class PageLocks {
     const { exports } = this.#attachment;
     const refusal = exports.cleanupRefusal(buffer);
     if (refusal !== ST_OK) return refusal;
+    while (this.#cleaning) yield HELD;
+    this.#cleaning = true;
     try {
       for (;;) {
         const locked = yield* this.exclusive(buffer);
@@ -61,6 +65,7 @@ export class PageLocks {
         yield SLEEP;
       }
     } finally {
+      this.#cleaning = false;
       exports.giveUpCleanup();
     }
   }

@@ -11,7 +11,12 @@
  * `finally` gives back what it holds.
  *
  * Nothing synchronous may wait for what the same backend has under way in a promise: it would wait
- * for itself. Such a wait is the step `self`; {@link runSync} throws at it.
+ * for itself. Such a wait is the step `self`; {@link runSync} throws at it. A promise form waits:
+ * what another routine has under way comes to its end; what a user holds need not, and is waited
+ * for only so long.
+ *
+ * A backend that detaches gives back all that its routines hold. Those that wait then are left
+ * where they are: whatever they did from there would be done in the name of who has the slot next.
  */
 
 import { ST_SELF } from "../../assembly/common/constants.ts";
@@ -61,8 +66,10 @@ export interface DelayStep {
 export const SLEEP = { op: "sleep" } as const;
 /** Lets others run, then looks again. */
 export const PAUSE = { op: "pause" } as const;
-/** Waits for something that this same backend has under way. */
-export const SELF = { op: "self" } as const;
+/** Waits for a routine of this same backend that will come to its end by itself. */
+export const SELF = { op: "self", held: false } as const;
+/** Waits for something that a user of this same backend may hold for as long as he likes. */
+export const HELD = { op: "self", held: true } as const;
 
 /** What a routine waits for. @internal */
 export type Step =
@@ -73,13 +80,16 @@ export type Step =
   | DelayStep
   | typeof SLEEP
   | typeof PAUSE
-  | typeof SELF;
+  | typeof SELF
+  | typeof HELD;
 
 /** Work in steps, with its result at the end. @internal */
 export type Routine<Result> = Generator<Step, Result, void>;
 
 /** How long a promise form waits before it looks again where nobody would wake it. */
 const LOOK_AGAIN_MS = 1;
+/** How long a promise form waits for what its own backend holds. */
+const HELD_TIMEOUT_MS = 5000;
 
 /** Runs a routine to its end in the calling thread. @internal */
 export function runSync<Result>(
@@ -146,6 +156,7 @@ export function transfer(
  * A pending run keeps a Node process alive.
  *
  * @param signal - gives up at the next wait, with 57014
+ * @throws {@link ClosedError} if the backend detaches meanwhile
  */
 export async function run<Result>(
   attachment: Attachment,
@@ -154,17 +165,28 @@ export async function run<Result>(
   signal?: AbortSignal,
 ): Promise<Result> {
   let next = routine.next();
+  let heldSince = Number.POSITIVE_INFINITY;
   while (next.done !== true) {
-    try {
-      if (signal?.aborted === true && isGivenUpAt(next.value)) throw cancelled(signal.reason);
-      await perform(attachment, storage, next.value, signal);
-    } catch (error) {
-      next = routine.throw(error);
-      continue;
-    }
-    next = routine.next();
+    const step = next.value;
+    const failure = await outcome(async () => {
+      if (signal?.aborted === true && isGivenUpAt(step)) throw cancelled(signal.reason);
+      heldSince = step === HELD ? Math.min(heldSince, performance.now()) : Number.POSITIVE_INFINITY;
+      if (performance.now() - heldSince > HELD_TIMEOUT_MS) attachment.check(ST_SELF);
+      await perform(attachment, storage, step, signal);
+    });
+    attachment.mustBeOpen();
+    next = failure === undefined ? routine.next() : routine.throw(failure.error);
   }
   return next.value;
+}
+
+async function outcome(work: () => Promise<void>): Promise<{ error: unknown } | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    return { error };
+  }
 }
 
 /** A sync that was not made would look like one that failed, which ends the region. */
@@ -182,6 +204,21 @@ async function perform(
   else if (step.op === "pause" || step.op === "self") await attachment.rest(LOOK_AGAIN_MS);
   else if (step.op === "delay") await attachment.rest(step.milliseconds, signal);
   else if (step.op === "read" && storage.readv !== undefined) {
-    await storage.readv(step.relation, step.fork, step.block, step.pages);
+    await readLater(attachment, storage.readv.bind(storage), step);
   } else transfer(storage, step);
+}
+
+/**
+ * Reads into private pages first: the system goes on writing into them even if the backend detaches
+ * meanwhile, and its frames are somebody else's then.
+ */
+async function readLater(
+  attachment: Attachment,
+  readv: NonNullable<StorageManager["readv"]>,
+  { relation, fork, block, pages }: ReadStep,
+): Promise<void> {
+  const copies = pages.map(({ length }) => new Uint8Array(length));
+  await readv(relation, fork, block, copies);
+  attachment.mustBeOpen();
+  for (const [index, copy] of copies.entries()) pages[index]?.set(copy);
 }

@@ -246,7 +246,9 @@ describe("damage", () => {
     unlinkSync(file());
     expect(await verify()).toMatchObject({
       pages: 10,
-      problems: [{ relation: "t", block: null, problem: "its file is missing; 100 blocks are missing" }],
+      problems: [
+        { relation: "t", block: null, problem: "its file is missing; 100 blocks are missing" },
+      ],
     });
   });
 
