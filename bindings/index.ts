@@ -104,6 +104,13 @@ export {
   type RealParameter,
 } from "./shared/parameters.ts";
 export { PinnedBuffer } from "./shared/pinned-buffer.ts";
+export type { PrewarmMode, PrewarmOptions } from "./shared/prewarm.ts";
+export {
+  type BlockRange,
+  type BlockSource,
+  ReadStream,
+  type ReadStreamOptions,
+} from "./shared/read-stream.ts";
 export { Relation } from "./shared/relation.ts";
 export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
 export {

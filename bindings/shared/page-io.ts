@@ -34,7 +34,7 @@ import {
   ST_SELF,
 } from "../../assembly/common/constants.ts";
 import type { DataCorruptedError } from "../abi/errors.ts";
-import type { Fork } from "../storage/manager.ts";
+import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import {
   type BadPage,
@@ -68,9 +68,21 @@ interface PageRead {
   readonly bad: BadPage;
 }
 
+/** What came of one page's read, besides the page. */
+interface ReadEnd {
+  readonly error?: DataCorruptedError;
+  readonly warning?: string;
+}
+
+const GOOD_END: ReadEnd = {};
+
+/** Of several pages, each in its place. */
+type ReadErrors = (DataCorruptedError | undefined)[];
+
 /** What a {@link PageIo} needs. */
 export interface PageIoParts {
   readonly attachment: Attachment;
+  readonly storage: StorageManager;
   readonly journal: Journal;
   readonly queue: IoQueue;
   readonly buffers: number;
@@ -150,15 +162,23 @@ export class PageIo {
   /**
    * A page's buffer, pinned, with what is still to be done: NEED_READ or IN_PROGRESS. A frame was
    * found for it if it was not in the pool, and dirty pages were written to get one.
+   *
+   * @param known - what a first look has said already
    */
-  *locate(id: number, block: number, context: number, strategy?: Strategy): Routine<number> {
+  *locate(
+    id: number,
+    block: number,
+    context: number,
+    strategy?: Strategy,
+    known?: number,
+  ): Routine<number> {
     const { exports } = this.#attachment;
-    for (;;) {
-      let status = yield* this.#withoutSelf(() =>
-        strategy === undefined
-          ? exports.locate(id, block, context)
-          : exports.pinMapped(id, block, context),
-      );
+    const look = (): number =>
+      strategy === undefined
+        ? exports.locate(id, block, context)
+        : exports.pinMapped(id, block, context);
+    for (let first = known; ; first = undefined) {
+      let status = yield* this.#withoutSelf(look, first);
       if (status >= 0 && (status & NEED_WRITE) === 0) return status;
       if (status !== ST_MISS) this.#attachment.check(status);
       const victim =
@@ -225,17 +245,32 @@ export class PageIo {
     context: number,
     bad: BadPage,
   ): Routine<void> {
+    for (const error of yield* this.readEach(id, block, buffers, context, bad)) {
+      if (error !== undefined) throw error;
+    }
+  }
+
+  /** As {@link read}; of pages that are none the errors are returned, each in its place. */
+  *readEach(
+    id: number,
+    block: number,
+    buffers: readonly number[],
+    context: number,
+    bad: BadPage,
+  ): Routine<ReadErrors> {
     const read = { id, block, buffers, context, bad };
     if (!this.#parts.queue.isOpen) return yield* this.#readHere(read);
+    const errors: ReadErrors = [];
     for (let at = 0; at < buffers.length; at += IO_REQUEST_PAGES) {
       const next = at + IO_REQUEST_PAGES;
       try {
-        yield* this.#readThere(partOf(read, at, next));
+        errors.push(...(yield* this.#readThere(partOf(read, at, next))));
       } catch (error) {
         this.#letGo(buffers.slice(next));
         throw error;
       }
     }
+    return errors;
   }
 
   #letGo(buffers: readonly number[]): void {
@@ -243,32 +278,34 @@ export class PageIo {
   }
 
   /** Has a worker read, and reads here what no worker has taken, or read well. */
-  *#readThere(read: PageRead): Routine<void> {
+  *#readThere(read: PageRead): Routine<ReadErrors> {
     const { id, block, buffers, context } = read;
     const began = this.#parts.counts.begin();
     const fate = yield* this.#parts.queue.read(id, block, buffers);
-    if (fate === REQUEST_RETURNED) yield* this.#readHere(read);
-    else if (fate === REQUEST_DONE) {
-      this.#parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
-    } else yield* this.#readAgain(read);
+    if (fate === REQUEST_RETURNED) return yield* this.#readHere(read);
+    if (fate !== REQUEST_DONE) return yield* this.#readAgain(read);
+    this.#parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
+    return buffers.map(() => undefined);
   }
 
   /**
    * Reads here what a worker could not read, to meet its error. Anybody may read these frames by
    * now: as many as are free are taken on for one call, and none is held while another is awaited.
    */
-  *#readAgain(read: PageRead): Routine<void> {
+  *#readAgain(read: PageRead): Routine<ReadErrors> {
     const { buffers, context } = read;
+    const errors: ReadErrors = [];
     let at = 0;
     while (at < buffers.length) {
       const first = yield* this.#untilEnded(buffers[at] ?? 0, context);
       let end = at + 1;
       if ((first & NEED_READ) !== 0) {
         while (end < buffers.length && this.#takesOn(buffers[end] ?? 0, context)) end += 1;
-        yield* this.#readHere(partOf(read, at, end));
-      }
+        errors.push(...(yield* this.#readHere(partOf(read, at, end))));
+      } else errors.push(undefined);
       at = end;
     }
+    return errors;
   }
 
   #takesOn(buffer: number, context: number): boolean {
@@ -286,38 +323,105 @@ export class PageIo {
     }
   }
 
-  *#readHere({ id, block, buffers, context, bad }: PageRead): Routine<void> {
+  *#readHere({ id, block, buffers, context, bad }: PageRead): Routine<ReadErrors> {
     const [relation, fork] = partsOf(id);
-    const warnings: string[] = [];
-    let done = 0;
+    let ends: ReadEnd[] = [];
     try {
       const pages = buffers.map((buffer) => this.bytes(buffer));
       const began = this.#parts.counts.begin();
       yield { op: "read", relation, fork, block, pages };
       this.#parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
-      for (const buffer of buffers) {
-        const warning = this.#endRead(buffer, relation, block + done, bad);
-        if (warning !== undefined) warnings.push(warning);
-        done += 1;
-      }
+      ends = buffers.map((buffer, index) => this.#endRead(buffer, relation, block + index, bad));
     } finally {
-      this.#letGo(buffers.slice(done));
+      if (ends.length === 0) this.#letGo(buffers);
     }
     // Only now: whoever hears them may throw.
-    for (const warning of warnings) this.#parts.warn(warning);
+    for (const { warning } of ends) if (warning !== undefined) this.#parts.warn(warning);
+    return ends.map(({ error }) => error);
   }
 
-  /** Ends the read of a page that is good, or can be made do with; returns a warning. */
-  #endRead(buffer: number, relation: number, block: number, bad: BadPage): string | undefined {
+  /** Ends a read, whatever came of it. */
+  #endRead(buffer: number, relation: number, block: number, bad: BadPage): ReadEnd {
     const { exports } = this.#attachment;
     const verdict = exports.verifyRead(buffer);
-    if (verdict === PAGE_GOOD) return undefined;
+    if (verdict === PAGE_GOOD) return GOOD_END;
     const remedy = remedyOf(verdict, bad, this.#parts.damage);
     const error = this.invalidPage(this.offset(buffer), relation, block, verdict);
-    if (remedy === "error") throw error;
+    if (remedy === "error") {
+      exports.finishRead(buffer, 0);
+      return { error };
+    }
     if (remedy === "zero") exports.clearFrame(buffer);
     exports.finishRead(buffer, 1);
-    return damageWarning(error, remedy);
+    const warning = damageWarning(error, remedy);
+    return warning === undefined ? GOOD_END : { warning };
+  }
+
+  // ── In, without waiting for others ─────────────────────────────────────────────────────────────
+
+  /**
+   * {@link pin} for a page of which `locate` has said that only its read is missing: in the calling
+   * thread, with nothing between it and storage.
+   */
+  readNow(buffer: number, id: number, block: number, context: number): number {
+    const { counts, storage } = this.#parts;
+    const { exports } = this.#attachment;
+    const relation = id >>> FORK_BITS;
+    try {
+      const began = counts.begin();
+      storage.readSync(relation, (id & FORK_MASK) as Fork, block, this.bytes(buffer));
+      counts.read(context, BLOCK_BYTES, began);
+    } catch (error) {
+      exports.finishRead(buffer, 0);
+      exports.unpin(buffer);
+      throw error;
+    }
+    const end = this.#endRead(buffer, relation, block, "error");
+    if (end === GOOD_END) return buffer;
+    return this.#endOddly(end, buffer);
+  }
+
+  /** A page that is none, or is made do with. */
+  #endOddly({ error, warning }: ReadEnd, buffer: number): number {
+    try {
+      if (error !== undefined) throw error;
+      if (warning !== undefined) this.#parts.warn(warning);
+      return buffer;
+    } catch (thrown) {
+      this.#attachment.exports.unpin(buffer);
+      throw thrown;
+    }
+  }
+
+  /** A pinned buffer whose page somebody was reading: waits for that, or reads it. */
+  *arrive(
+    buffer: number,
+    id: number,
+    block: number,
+    context: number,
+    bad: BadPage,
+  ): Routine<number> {
+    const { exports } = this.#attachment;
+    let status: number;
+    try {
+      status = yield* this.#withoutSelf(() => exports.ensureValid(buffer, context));
+      this.#attachment.check(status);
+    } catch (error) {
+      exports.unpin(buffer);
+      throw error;
+    }
+    return yield* this.finish(status, id, block, context, bad);
+  }
+
+  /** Whether storage can be told what will be wanted. */
+  get takesHints(): boolean {
+    return this.#parts.storage.prefetch !== undefined;
+  }
+
+  /** Asks storage to have blocks ready soon, where it takes hints. */
+  prefetch(id: number, block: number, count: number): void {
+    const [relation, fork] = partsOf(id);
+    this.#parts.storage.prefetch?.(relation, fork, block, count);
   }
 
   /** The error for 8 kB in shared memory that are no page. */
@@ -441,10 +545,16 @@ export class PageIo {
     return { buffer, relation, fork, block: exports.blockOf(buffer) >>> 0 };
   }
 
-  /** Calls until the result is neither "wait" nor "for yourself". */
-  *#withoutSelf(call: () => number): Routine<number> {
+  /** Calls until the result is neither "wait" nor "for yourself". @param known - a first result */
+  *#withoutSelf(call: () => number, known?: number): Routine<number> {
+    let first = known;
+    const look = (): number => {
+      const status = first ?? call();
+      first = undefined;
+      return status;
+    };
     for (;;) {
-      const status = yield* this.#attachment.untilDone(call);
+      const status = yield* this.#attachment.untilDone(look);
       if (status !== ST_SELF) return status;
       yield SELF;
     }
