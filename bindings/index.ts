@@ -127,7 +127,7 @@ export type {
   ShmemAllocationRow,
   UsageCountRow,
 } from "./shared/statistics.ts";
-export { Strategy, type StrategyKind } from "./shared/strategy.ts";
+export { ringSize, Strategy, type StrategyKind } from "./shared/strategy.ts";
 export type { WatchableWorker } from "./shared/threads.ts";
 export {
   type StorageProblem,

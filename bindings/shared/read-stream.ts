@@ -63,6 +63,8 @@ export interface ReadStreamOptions {
   readonly mode?: Extract<ReadMode, "normal" | "zeroOnError">;
   /** maintenance_io_concurrency instead of effective_io_concurrency. Default false. */
   readonly maintenance?: boolean;
+  /** The order is that of the medium, by and large: storage gets no hints. Default false. */
+  readonly sequential?: boolean;
   /**
    * All blocks will be asked for: begins at io_combine_limit instead of finding out. Default false.
    */
@@ -142,7 +144,8 @@ export class ReadStream {
     this.#maxDistance = Math.max(1, Math.min(Math.floor(pins), wanted));
     this.#combine = Math.min(settings.ioCombineLimit, this.#maxDistance);
     this.#distance = options.full === true ? this.#combine : 1;
-    const hinted = concurrency > 0 && !this.#temporary && parts.io.takesHints;
+    const apart = options.sequential !== true && !this.#temporary;
+    const hinted = apart && concurrency > 0 && parts.io.takesHints;
     this.#hints = hinted ? new ReadHints(parts, id, concurrency, this.#combine) : undefined;
   }
 

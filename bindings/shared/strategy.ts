@@ -96,7 +96,11 @@ export function createStrategy(
   return size === 0 ? undefined : new Strategy(kind, size);
 }
 
-/** Frames of a ring; 0 is no ring. @internal */
+/**
+ * Buffers of a ring under these settings; 0 where there is none.
+ *
+ * @see PostgreSQL: src/backend/storage/buffer/freelist.c, GetAccessStrategyBufferCount
+ */
 export function ringSize(kind: StrategyKind, settings: ResolvedSettings): number {
   const blocks = Math.floor(ringKilobytes(kind, settings) / BLOCK_KB);
   return Math.min(blocks, Math.floor(settings.sharedBuffers / POOL_FRACTION));
