@@ -20,6 +20,7 @@
 import {
   BLOCK_BYTES,
   BUFFER_MASK,
+  COUNTER_REUSES,
   FORK_BITS,
   IN_PROGRESS,
   IO_REQUEST_PAGES,
@@ -446,20 +447,23 @@ export class PageIo {
     const { exports } = attachment;
     for (;;) {
       let candidate = strategy === undefined ? ST_MISS : strategy.reuse(exports, context);
-      if (candidate === ST_MISS || candidate === ST_BUSY) {
-        candidate = yield* attachment.untilDone(() => exports.victim(context));
-      }
+      const fromRing = candidate !== ST_MISS && candidate !== ST_BUSY;
+      if (!fromRing) candidate = yield* attachment.untilDone(() => exports.victim(context));
       attachment.check(candidate);
       if ((candidate & NEED_WRITE) === 0) return candidate;
-      const victim = yield* this.#cleaned(candidate & BUFFER_MASK, context);
-      if (victim !== ST_MISS) return victim;
+      const ring = fromRing ? strategy : undefined;
+      const victim = yield* this.#cleaned(candidate & BUFFER_MASK, context, ring);
+      if (victim === ST_MISS) continue;
+      // Of a clean frame of the ring wasm has counted it.
+      if (fromRing) exports.countIo(context, COUNTER_REUSES, 1, COUNTER_REUSES, 0);
+      return victim;
     }
   }
 
   /** Writes a candidate that is in this backend's write, with companions; the victim or ST_MISS. */
-  *#cleaned(candidate: number, context: number): Routine<number> {
+  *#cleaned(candidate: number, context: number, ring?: Strategy): Routine<number> {
     const { exports } = this.#attachment;
-    const companions = this.#companions(candidate);
+    const companions = ring === undefined ? this.#companions(candidate) : this.#inRing(ring);
     try {
       yield* this.write([candidate, ...companions], context);
     } catch (error) {
@@ -469,11 +473,8 @@ export class PageIo {
       for (const buffer of companions) exports.dropGuard(buffer);
     }
     const claimed = exports.claim(candidate, context);
-    return claimed === ST_BUSY
-      ? ST_MISS
-      : claimed === ST_MISS
-        ? claimed
-        : this.#attachment.check(claimed);
+    const refused = claimed === ST_BUSY || claimed === ST_MISS;
+    return refused ? ST_MISS : this.#attachment.check(claimed);
   }
 
   /** Dirty pages that will be evicted soon as well. */
@@ -491,6 +492,14 @@ export class PageIo {
       at = (buffer + 1) % buffers;
     }
     return found;
+  }
+
+  /** Dirty pages of the ring's next slots: their turn comes soon, and they are neighbours. */
+  #inRing(ring: Strategy): number[] {
+    return ring.upcoming(this.#batchPages - 1).filter((buffer) => {
+      const status = this.#attachment.exports.flushBegin(buffer, 0);
+      return status > 0 && (status & NEED_WRITE) !== 0;
+    });
   }
 
   /**

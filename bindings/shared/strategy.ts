@@ -76,6 +76,16 @@ export class Strategy {
     return buffer === EMPTY ? ST_MISS : exports.reuse(buffer, context);
   }
 
+  /** Frames of the slots behind the current one, `most` of them or fewer. @internal */
+  upcoming(most: number): number[] {
+    const found: number[] = [];
+    for (let step = 1; step < this.size && found.length < most; step += 1) {
+      const buffer = this.#slots[(this.#current + step) % this.size] ?? EMPTY;
+      if (buffer !== EMPTY) found.push(buffer);
+    }
+    return found;
+  }
+
   /** The slot of the last {@link reuse} has this frame now. @internal */
   remember(buffer: number): void {
     this.#slots[this.#current] = buffer;

@@ -4,6 +4,7 @@
 import { describe, expect, it } from "vitest";
 import {
   type Backend,
+  initPage,
   type Relation,
   resolveSettings,
   type Settings,
@@ -170,6 +171,36 @@ describe.each(builds)("%s build", (_, checked) => {
         using page = buffers.readSync(relation, block);
         expect(page.bytes[100]).toBe(block % 2 === 0 ? 9 : 0);
       }
+    });
+  });
+
+  it("a load through a ring writes neighbours together, and what it pushes out is its own", async () => {
+    await withStamped(options, ({ backend }) => {
+      const { buffers } = backend;
+      const relation = backend.createRelationSync("loaded");
+      const strategy = buffers.strategy("bulkwrite");
+      if (strategy === undefined) throw new Error("no ring");
+      buffers.extendSync(relation, BLOCKS, strategy);
+      for (let block = 0; block < BLOCKS; block += 1) {
+        const buffer = buffers.pinZeroed(relation.id, block, strategy);
+        buffers.beginChange(buffer);
+        initPage(buffers.bytes(buffer));
+        buffers.bytes(buffer)[3000] = block % 251;
+        buffers.endChange(buffer);
+        buffers.unlock(buffer);
+        buffers.unpin(buffer);
+      }
+      const { writes, write_bytes, reuses } = ioRow(backend, "bulkwrite");
+      expect(reuses).toBe(BLOCKS - RING);
+      expect((write_bytes ?? 0) / 8192).toBeGreaterThanOrEqual(BLOCKS - RING);
+      expect(writes).toBeLessThan(BLOCKS / 8);
+      expect(buffers.pinnedBuffers()).toBe(0);
+      let block = 0;
+      for (const buffer of buffers.readStream(relation, { first: 0, end: BLOCKS })) {
+        expect(buffers.bytes(buffer)[3000]).toBe(block % 251);
+        block += 1;
+      }
+      expect(block).toBe(BLOCKS);
     });
   });
 });
