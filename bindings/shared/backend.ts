@@ -286,20 +286,14 @@ export class Backend {
     this.#storage.truncateSync(relation.number, 0, blocks);
   }
 
-  /**
-   * Brings pages of a relation near, into the pool if nothing else is said; returns how many. May
-   * wait for storage.
-   *
-   * @throws {@link PallocError} 22023 for blocks that the relation does not have
-   * @see PostgreSQL: contrib/pg_prewarm/pg_prewarm.c, pg_prewarm
-   */
+  /** Brings pages near, by default into the pool; returns how many. May wait for storage. */
   prewarmSync(relation: Relation, options: PrewarmOptions = {}): number {
     return this.#parts.runSync(this.#parts.prewarm.run(relation, options));
   }
 
   /** As {@link prewarmSync}, without blocking the thread. */
-  prewarm(relation: Relation, options: PrewarmOptions = {}, signal?: AbortSignal): Promise<number> {
-    return this.#parts.run(this.#parts.prewarm.run(relation, options), signal);
+  prewarm(relation: Relation, options: PrewarmOptions = {}): Promise<number> {
+    return this.#parts.run(this.#parts.prewarm.run(relation, options), options.signal);
   }
 
   // ── Whole region ───────────────────────────────────────────────────────────────────────────────

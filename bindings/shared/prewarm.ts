@@ -29,6 +29,8 @@ export interface PrewarmOptions {
   readonly last?: number;
   /** Called now and then with the number of blocks done, and of all; at the end in any case. */
   readonly onProgress?: (done: number, total: number) => void;
+  /** Of the promise form: gives up at the next wait, with 57014. */
+  readonly signal?: AbortSignal;
 }
 
 /** Between two calls of `onProgress`, at least. */
