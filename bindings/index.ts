@@ -122,6 +122,12 @@ export type {
 } from "./shared/statistics.ts";
 export { Strategy, type StrategyKind } from "./shared/strategy.ts";
 export type { WatchableWorker } from "./shared/threads.ts";
+export {
+  type StorageProblem,
+  type VerifyProgress,
+  type VerifyResult,
+  verifyStorage,
+} from "./shared/verify.ts";
 export type {
   BgwriterRow,
   BuffercacheRow,

@@ -21,6 +21,11 @@ export interface NodeFilesOptions {
   /** Files a thread keeps open, at most, from 1. Default 256; one closed is opened again later. */
   readonly maxOpenFiles?: number;
   /**
+   * Whether the directory, and its folder `base`, are made if they are not there. Default true.
+   * With false opening writes nothing and checks nothing: for looking at a directory as it is.
+   */
+  readonly create?: boolean;
+  /**
    * Blocks of a full segment file, for tests. Default 131,072, 1 GB. A directory written with one
    * value is not readable with another.
    * @internal
@@ -41,6 +46,7 @@ const SYNC_DIRECTORIES = process.platform !== "win32";
  */
 export function nodeFiles(directory: string, options: NodeFilesOptions = {}): StorageManager {
   const { maxOpenFiles = DEFAULT_OPEN_FILES, segmentBlocks = SEGMENT_BLOCKS } = options;
+  const { create = true } = options;
   for (const [name, value] of Object.entries({ maxOpenFiles, segmentBlocks })) {
     if (!Number.isInteger(value) || value < 1) {
       throw new RangeError(`${name} is a number from 1, not ${value}`);
@@ -54,7 +60,7 @@ export function nodeFiles(directory: string, options: NodeFilesOptions = {}): St
     maxOpenFiles,
     state: newSyncState(),
   };
-  prepare(handle);
+  if (create) prepare(handle);
   return filesOf(handle);
 }
 

@@ -22,6 +22,9 @@ const STORAGE = new RegExp(
   `^(bindings/storage/(?!${MANAGERS})|bindings/abi/errors\\.ts$|${CONSTANTS}$)`,
 );
 
+/** What benches take from the tests. */
+const TESTS = "test/(twin|golden|support)/";
+
 const LAYERS: readonly Layer[] = [
   { of: /^assembly\/common\//, may: /^assembly\/common\// },
   { of: /^assembly\/mmgr\//, may: /^assembly\/(common|mmgr)\// },
@@ -67,7 +70,13 @@ const LAYERS: readonly Layer[] = [
     of: /^bindings\/(writer|io)-worker\.ts$/,
     may: new RegExp(`^(bindings/(abi|shared)/|${CONSTANTS}$)`),
   },
-  { of: /^bindings\/index\.ts$/, may: /^bindings\/(?!storage\/(?!manager)|[a-z]+-worker)/ },
+  { of: /^bindings\/index\.ts$/, may: /^bindings\/(?!cli\/|storage\/(?!manager)|[a-z]+-worker)/ },
+  // The command is a program on Node, like one of a user's: it takes what everybody can.
+  {
+    of: /^bindings\/cli\//,
+    may: /^bindings\/(cli\/|index\.ts$|storage\/node-fs\.ts$)/,
+    packages: /^node:/,
+  },
   { of: /^test\/twin\//, may: new RegExp(`^(test/twin/|${CONSTANTS}$)`) },
   {
     of: /^examples\//,
@@ -76,7 +85,7 @@ const LAYERS: readonly Layer[] = [
   },
   {
     of: /^bench\//,
-    may: /^(bench\/|examples\/|bindings\/|test\/(twin|golden|support)\/|assembly\/common\/)/,
+    may: new RegExp(`^(bench/|examples/|bindings/(?!cli/)|${TESTS}|assembly/common/)`),
     packages: /./,
   },
 ];
@@ -146,6 +155,11 @@ export const arrows: Rule = {
     { path: "bindings/index.ts", text: 'export { a } from "./writer-worker.ts";' },
     { path: "bindings/writer-worker.ts", text: 'import { a } from "node:worker_threads";' },
     { path: "bindings/index.ts", text: 'import { a } from "node:async_hooks";' },
+    { path: "bindings/index.ts", text: 'export { a } from "./cli/verify.ts";' },
+    { path: "bindings/shared/x.ts", text: 'import { a } from "../cli/usage.ts";' },
+    { path: "bindings/cli/x.ts", text: 'import { a } from "../shared/verify.ts";' },
+    { path: "bindings/cli/x.ts", text: 'import { a } from "@assemblyscript/loader";' },
+    { path: "bench/x.ts", text: 'import { a } from "../bindings/cli/usage.ts";' },
     { path: "bindings/async-context.ts", text: 'import { a } from "node:fs";' },
     { path: "bindings/abi/x.ts", text: 'const a = await import("@assemblyscript/loader");' },
     { path: "test/twin/aset.ts", text: 'import { a } from "../../bindings/index.ts";' },
@@ -159,6 +173,8 @@ export const arrows: Rule = {
     { path: "bindings/storage/node-fs.ts", text: 'import { a } from "./interlock.ts";' },
     { path: "bindings/storage/interlock.ts", text: 'import { a } from "node:net";' },
     { path: "bindings/index.ts", text: 'export type { A } from "./storage/manager.ts";' },
+    { path: "bindings/cli/x.ts", text: 'import { a } from "../index.ts";' },
+    { path: "bindings/cli/x.ts", text: 'import { a } from "node:util";' },
     { path: "test/twin/aset.ts", text: 'import { a } from "../../assembly/common/constants.ts";' },
   ],
 };

@@ -154,7 +154,8 @@ function declaredIn(file: SourceText): Set<string> {
 
 export const platformFree: Rule = {
   name: "bindings print nothing and take no platform for granted, storage on Node aside",
-  covers: (path) => isBinding(path) && !/^bindings\/storage\/(node-fs|interlock)\.ts$/.test(path),
+  covers: (path) =>
+    isBinding(path) && !/^bindings\/(cli\/|storage\/(node-fs|interlock)\.ts$)/.test(path),
   check: (file) => {
     const declared = declaredIn(file);
     const found: Finding[] = [];
