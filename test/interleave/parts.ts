@@ -16,6 +16,7 @@ import { Attachment } from "../../bindings/shared/attachment.ts";
 import { BatchWriter } from "../../bindings/shared/batch-writer.ts";
 import { Checkpoints } from "../../bindings/shared/checkpoint.ts";
 import { IoCounts } from "../../bindings/shared/io-counts.ts";
+import { IoQueue } from "../../bindings/shared/io-queue.ts";
 import { Journal } from "../../bindings/shared/journal.ts";
 import { RECORD_BYTES, RECORD_HEADER_BYTES } from "../../bindings/shared/journal-format.ts";
 import type { LocalBuffers } from "../../bindings/shared/local-buffers.ts";
@@ -225,7 +226,8 @@ export function partsOf(whole: Actor, batchPages = 1): Parts {
   const journal = (plants.journal ?? rightJournal)(attachment, storage);
   const counts = new IoCounts(actor.x, false);
   const damage = { zero_damaged_pages: false, ignore_checksum_failure: false };
-  const words = { damage, nameOf: String, warn: unexpected };
+  const queue = new IoQueue(attachment, false);
+  const words = { queue, damage, nameOf: String, warn: unexpected };
   const ground = { attachment, journal, buffers, counts, batchPages, ...words };
   const io = (plants.pageIo ?? rightPageIo)(ground);
   const writer = new BatchWriter(attachment, io);
