@@ -31,6 +31,7 @@ import {
   LIFE_STATE_MASK,
   PAGE_GOOD,
   ST_BAD_BUFFER,
+  ST_MISS,
   ST_OK,
   STATE_CHECKPOINT_NEEDED,
   STATE_DIRTY,
@@ -158,6 +159,19 @@ export function unlockNamed(index: u32): i32 {
 
 export function pin(file: u32, block: u32): i32 {
   return Pool.pin(file, block);
+}
+
+export function pinIn(file: u32, block: u32, context: u32): i32 {
+  return Pool.pinIn(file, block, context);
+}
+
+/** Where a page seems to be: a hint for `pinRecent`. */
+export function lookUp(file: u32, block: u32): i32 {
+  return Pool.lookUp(file, block);
+}
+
+export function pinRecent(buffer: u32, file: u32, block: u32, context: u32): i32 {
+  return Region.has(buffer) ? Pool.pinRecent(buffer, file, block, context) : ST_MISS;
 }
 
 export function unpin(buffer: u32): i32 {

@@ -1,7 +1,8 @@
 /**
  * Rows about pages that are not in the pool: a miss whose victim is clean (7), and a sequential
- * scan through a cold pool (8). Both are set against the least a program can do, a bare
- * `fs.readSync` of 8 kB at the same place of the same file, which stands in the system's cache.
+ * scan through a cold pool (8), by a read stream with a ring, as scans of large tables are. Both
+ * are set against the least a program can do, a bare `fs.readSync` of 8 kB at the same place of the
+ * same file, which stands in the system's cache.
  *
  * The pool has an eighth of the file's pages and the file is gone through from end to end again and
  * again, so that a page has always left the pool before its turn comes. Ours verifies each page's
@@ -109,6 +110,63 @@ function missUnverified(open: OpenPool, round: Round): Contender {
   };
 }
 
+/** Every page of a round comes from storage, several by one read, and is the right one. */
+function checkScan({ shared, backend, pool, relation }: OpenPool): void {
+  const all = { first: 0, end: FILE_PAGES };
+  backend.buffers.evictAllSync();
+  const before = readsOf(shared);
+  const { hits } = shared.statistics();
+  let expected = 0;
+  for (const buffer of pool.readStream(relation, all, { sequential: true })) {
+    checkPage(pool.bytes(buffer), expected);
+    expected += 1;
+  }
+  if (expected !== FILE_PAGES) throw new Error(`${expected} pages were delivered`);
+  if (shared.statistics().hits !== hits) throw new Error("a page was in the pool already");
+  const reads = readsOf(shared) - before;
+  if (reads > FILE_PAGES / 8) throw new Error(`neighbours came by ${reads} reads`);
+  if (pool.pinnedBuffers() !== 0) throw new Error("a pin was not given back");
+}
+
+/** Calls of storage that read. */
+function readsOf(shared: OpenPool["shared"]): number {
+  return shared.views.pgStatIo().reduce((sum, row) => sum + (row.reads ?? 0), 0);
+}
+
+/** A read stream that goes round and round the file. */
+function scanPool(open: OpenPool, name: string, role: Contender["role"]): Contender {
+  const { pool, relation } = open;
+  let block = 0;
+  const source = (): number => {
+    const next = block;
+    block = next + 1 === FILE_PAGES ? 0 : next + 1;
+    return next;
+  };
+  const strategy = pool.strategy("bulkread");
+  const ring = strategy === undefined ? {} : { strategy };
+  const stream = pool.readStream(relation, source, { sequential: true, ...ring });
+  return {
+    name,
+    role,
+    operations: STEP,
+    run() {
+      let sum = 0;
+      for (let page = 0; page < STEP; page += 1) {
+        const buffer = stream.nextSync();
+        if (buffer === undefined) throw new Error("the file has ended");
+        sum += pool.bytes(buffer)[STAMP_OFFSET] ?? 0;
+        pool.unpin(buffer);
+      }
+      return sum;
+    },
+    check: () => checkScan(open),
+    dispose() {
+      stream[Symbol.dispose]();
+      return open.close();
+    },
+  };
+}
+
 /** Opens the file and reads one block after the other into the same 8 kB. */
 function bareReads(file: string, round: Round): Contender {
   const descriptor = openSync(file, "r");
@@ -171,14 +229,16 @@ function spreadReads(file: string, round: Round): Contender {
 }
 
 /** Ours with and without checksums, each on a directory of its own, and the bare loop. */
-async function missContenders(order: () => Uint32Array): Promise<Contender[]> {
+async function missContenders(
+  order: () => Uint32Array,
+  ours: (verified: OpenPool, unverified: OpenPool) => Contender[],
+): Promise<Contender[]> {
   const data = await makeDirectory(FILE_PAGES, VERIFIED);
   const other = await makeDirectory(FILE_PAGES, UNVERIFIED);
   const verified = await openRegion(nodeFiles(data.directory), VERIFIED);
   const unverified = await openRegion(nodeFiles(other.directory), UNVERIFIED);
   return [
-    missPool(verified, new Round(order())),
-    missUnverified(unverified, new Round(order())),
+    ...ours(verified, unverified),
     spreadReads(data.file, new Round(order())),
     endingWith(bareReads(data.file, new Round(order())), [data, other]),
   ];
@@ -197,6 +257,8 @@ function endingWith(contender: Contender, directories: readonly DataDirectory[])
 
 const inOrder = (): Uint32Array => Uint32Array.from({ length: FILE_PAGES }, (_, block) => block);
 
+const shuffled = (): Uint32Array => shuffledBlocks(FILE_PAGES);
+
 /** Rows 7 and 8 of the design. */
 export const missRows: readonly Row[] = [
   {
@@ -204,13 +266,21 @@ export const missRows: readonly Row[] = [
     name: "miss with a clean victim, random pages of a file in the system's cache, from JavaScript",
     unit: "ns a miss",
     targets: { readSync: 1.3 },
-    contenders: () => missContenders(() => shuffledBlocks(FILE_PAGES)),
+    contenders: () =>
+      missContenders(shuffled, (verified, unverified) => [
+        missPool(verified, new Round(shuffled())),
+        missUnverified(unverified, new Round(shuffled())),
+      ]),
   },
   {
     id: "8.scan-cold",
     name: "sequential scan of a file through a cold pool, from JavaScript",
     unit: "ns a page",
     targets: { readSync: 0.7 },
-    contenders: () => missContenders(inOrder),
+    contenders: () =>
+      missContenders(inOrder, (verified, unverified) => [
+        scanPool(verified, "palloc", "ours"),
+        scanPool(unverified, "no checksums", "also"),
+      ]),
   },
 ];

@@ -104,6 +104,13 @@ export {
   type RealParameter,
 } from "./shared/parameters.ts";
 export { PinnedBuffer } from "./shared/pinned-buffer.ts";
+export type { PrewarmMode, PrewarmOptions } from "./shared/prewarm.ts";
+export {
+  type BlockRange,
+  type BlockSource,
+  ReadStream,
+  type ReadStreamOptions,
+} from "./shared/read-stream.ts";
 export { Relation } from "./shared/relation.ts";
 export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
 export {
@@ -120,7 +127,7 @@ export type {
   ShmemAllocationRow,
   UsageCountRow,
 } from "./shared/statistics.ts";
-export { Strategy, type StrategyKind } from "./shared/strategy.ts";
+export { ringSize, Strategy, type StrategyKind } from "./shared/strategy.ts";
 export type { WatchableWorker } from "./shared/threads.ts";
 export {
   type StorageProblem,

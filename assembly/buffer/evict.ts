@@ -13,11 +13,12 @@
 // taken without waiting, and stays where it is when it is clean.
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, GetVictimBuffer, InvalidateVictimBuffer,
-// EvictUnpinnedBuffer; freelist.c, GetBufferFromRing
+// EvictUnpinnedBuffer; freelist.c, GetBufferFromRing, StrategyRejectBuffer
 
 import {
   COUNTER_EVICTIONS,
   COUNTER_REUSES,
+  IO_CONTEXT_BULKREAD,
   NEED_WRITE,
   OWNER_MASK,
   ST_BUSY,
@@ -55,11 +56,13 @@ export class Evict {
 
   /**
    * As `victim`, for a frame that a ring has used before: ST_MISS unless nobody holds it and nobody
-   * else has used it since.
+   * else has used it since. A scan that reads does not wait for what it, or somebody else, has
+   * changed: its dirty frames stay behind, and are written by whose work that is.
    */
   static reuse(buffer: u32, context: u32): i32 {
     const desc = BufferDesc.at(buffer);
     const seen = desc.getState();
+    if (context == IO_CONTEXT_BULKREAD && (seen & STATE_DIRTY) != 0) return ST_MISS;
     if (State.owner(seen) != 0 || (seen & USAGE_MASK) > <u32>USAGE_ONE) return ST_MISS;
     if (Hold.byAnyone(buffer) || !Evict.guard(desc, buffer)) return ST_MISS;
     const taken = Evict.take(buffer, context);

@@ -60,21 +60,47 @@ export class Pool {
     let reference = Atomic.load(BufferTable.head(Hash.tag(file, block)));
     for (let steps: u32 = 0; reference != 0 && steps < MAX_STEPS; ++steps) {
       const desc = BufferDesc.at(reference - 1);
-      if (desc.looksLike(tag)) return Pool.hold(desc, reference - 1, tag);
+      if (desc.looksLike(tag)) return Pool.hold(desc, reference - 1, tag, IO_CONTEXT_NORMAL);
       reference = Atomic.load(desc.nextAddress());
     }
     return ST_MISS;
   }
 
-  @inline private static hold(desc: BufferDesc, buffer: u32, tag: u64): i32 {
+  /** As `pin`, in a context: with a ring the page gets no dearer than by a first use. */
+  static pinIn(file: u32, block: u32, context: u32): i32 {
+    const buffer = Pool.lookUp(file, block);
+    return buffer < 0 ? ST_MISS : Pool.pinRecent(buffer, file, block, context);
+  }
+
+  /** Where a page seems to be, or ST_MISS. A hint, of no effect on the page. */
+  static lookUp(file: u32, block: u32): i32 {
+    const tag = BufferDesc.tagOf(file, block);
+    let reference = Atomic.load(BufferTable.head(Hash.tag(file, block)));
+    for (let steps: u32 = 0; reference != 0 && steps < MAX_STEPS; ++steps) {
+      const desc = BufferDesc.at(reference - 1);
+      if (desc.looksLike(tag)) return reference - 1;
+      reference = Atomic.load(desc.nextAddress());
+    }
+    return ST_MISS;
+  }
+
+  /** Pins a buffer if it has this page; ST_MISS if not. PostgreSQL: bufmgr.c, ReadRecentBuffer */
+  static pinRecent(buffer: u32, file: u32, block: u32, context: u32): i32 {
+    const desc = BufferDesc.at(buffer);
+    const tag = BufferDesc.tagOf(file, block);
+    return desc.looksLike(tag) ? Pool.hold(desc, buffer, tag, context) : ST_MISS;
+  }
+
+  @inline private static hold(desc: BufferDesc, buffer: u32, tag: u64, context: u32): i32 {
     const held = Hold.get(buffer);
-    if (held != 0) return Pool.holdAgain(desc, buffer, held);
+    if (held != 0) return Pool.holdAgain(desc, buffer, held, context);
     Hold.set(buffer, 1);
     const seen = desc.getState();
     if ((seen & (STATE_CLAIM | STATE_VALID)) == STATE_VALID && desc.isTagged(tag)) {
-      desc.bumpUsage(seen);
+      if (context == IO_CONTEXT_NORMAL) desc.bumpUsage(seen);
+      else desc.touchUsage(seen);
       Hold.addPinned(1);
-      Hold.counted(COUNTER_HITS);
+      Hold.countedIn(context, COUNTER_HITS);
       return buffer;
     }
     Pin.drop(buffer);
@@ -82,11 +108,11 @@ export class Pool {
   }
 
   /** One more pin on a frame this backend holds already: nothing shared is written. */
-  private static holdAgain(desc: BufferDesc, buffer: u32, held: u32): i32 {
+  private static holdAgain(desc: BufferDesc, buffer: u32, held: u32, context: u32): i32 {
     if (Hold.count(held) == HOLD_COUNT_MASK) return ST_TOO_MANY_PINS;
     if ((desc.getState() & STATE_VALID) == 0) return ST_MISS;
     Hold.setPlain(buffer, held + 1);
-    Hold.counted(COUNTER_HITS);
+    Hold.countedIn(context, COUNTER_HITS);
     return buffer;
   }
 

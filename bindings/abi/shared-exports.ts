@@ -37,6 +37,9 @@ export interface SharedExports {
   unlockNamed(index: number): number;
 
   pin(file: number, block: number): number;
+  pinIn(file: number, block: number, context: number): number;
+  lookUp(file: number, block: number): number;
+  pinRecent(buffer: number, file: number, block: number, context: number): number;
   unpin(buffer: number): number;
   locate(file: number, block: number, context: number): number;
   pinMapped(file: number, block: number, context: number): number;

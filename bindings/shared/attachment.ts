@@ -67,6 +67,11 @@ export class Attachment {
     exports.enter(slot, mayBlock ? 1 : 0);
   }
 
+  /** Whether the backend has detached, and so holds nothing any more. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** From now on every call throws that the backend is closed. */
   close(): void {
     this.#closed = true;

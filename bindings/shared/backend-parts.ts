@@ -24,6 +24,7 @@ import { IoQueue } from "./io-queue.ts";
 import { Journal } from "./journal.ts";
 import { LocalBuffers, type LocalTraffic } from "./local-buffers.ts";
 import { PageIo } from "./page-io.ts";
+import { Prewarm } from "./prewarm.ts";
 import { PrivatePages } from "./private-pages.ts";
 import { RelationMap } from "./relation.ts";
 import { RelationPages } from "./relation-pages.ts";
@@ -55,6 +56,7 @@ export class BackendParts {
   readonly local: LocalBuffers;
   /** What a background writer or checkpointer of this backend is made of. */
   readonly writers: WriterGround;
+  readonly prewarm: Prewarm;
   readonly #ground: BackendGround;
 
   constructor(ground: BackendGround) {
@@ -70,7 +72,9 @@ export class BackendParts {
     const buffers = settings.sharedBuffers;
     const damage = settings.values;
     const queue = new IoQueue(attachment, settings.values.io_method === "worker");
-    const io = new PageIo({ attachment, journal, queue, buffers, counts, damage, nameOf, warn });
+    const io = new PageIo({
+      ...{ attachment, storage, journal, queue, buffers, counts, damage, nameOf, warn },
+    });
     const writer = new BatchWriter(attachment, io);
     const { relations } = this;
     const common = { attachment, storage, journal, io, counts, writer };
@@ -83,8 +87,9 @@ export class BackendParts {
     const { checkpoints } = this;
     this.writers = { attachment, io, counts, checkpoints, settings, ...drivers };
     this.buffers = new BufferPool({
-      ...{ attachment, journal, io, pages: this.pages, local: this.local, ...drivers },
+      ...{ attachment, journal, io, pages: this.pages, local: this.local, settings, ...drivers },
     });
+    this.prewarm = new Prewarm(this.buffers, io, settings.ioCombineLimit);
   }
 
   /** Runs a routine in this thread. */

@@ -29,6 +29,7 @@ import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { serveReads } from "./io-workers.ts";
+import type { PrewarmOptions } from "./prewarm.ts";
 import { checkName, Relation } from "./relation.ts";
 import { checkShorter } from "./relation-pages.ts";
 import type { Routine } from "./routine.ts";
@@ -283,6 +284,22 @@ export class Backend {
     checkShorter(relation.name, this.#storage.blocksSync(relation.number, 0), blocks);
     this.#parts.local.dropRelation(relation.id, blocks);
     this.#storage.truncateSync(relation.number, 0, blocks);
+  }
+
+  /**
+   * Brings pages of a relation near, into the pool if nothing else is said; returns how many. May
+   * wait for storage.
+   *
+   * @throws {@link PallocError} 22023 for blocks that the relation does not have
+   * @see PostgreSQL: contrib/pg_prewarm/pg_prewarm.c, pg_prewarm
+   */
+  prewarmSync(relation: Relation, options: PrewarmOptions = {}): number {
+    return this.#parts.runSync(this.#parts.prewarm.run(relation, options));
+  }
+
+  /** As {@link prewarmSync}, without blocking the thread. */
+  prewarm(relation: Relation, options: PrewarmOptions = {}, signal?: AbortSignal): Promise<number> {
+    return this.#parts.run(this.#parts.prewarm.run(relation, options), signal);
   }
 
   // ── Whole region ───────────────────────────────────────────────────────────────────────────────

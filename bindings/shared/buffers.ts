@@ -17,10 +17,11 @@ import {
 import type { BufferId, ForkId } from "../abi/pointers.ts";
 import { type AsyncReadOptions, NumberPool, type ReadOptions } from "./number-pool.ts";
 import { PinnedBuffer } from "./pinned-buffer.ts";
+import { type BlockSource, ReadStream, type ReadStreamOptions } from "./read-stream.ts";
 import type { Relation } from "./relation.ts";
 import type { EvictManyResult, EvictResult } from "./relation-pages.ts";
 import { HELD, type Routine } from "./routine.ts";
-import type { Strategy } from "./strategy.ts";
+import { createStrategy, type Strategy, type StrategyKind } from "./strategy.ts";
 import { isTemporary } from "./temp-numbers.ts";
 
 /** A page that a backend has pinned. */
@@ -84,6 +85,58 @@ export class BufferPool extends NumberPool {
   ): Promise<void> {
     checkBlock(block);
     return this.parts.run(this.#change(relation.id, block, change), signal);
+  }
+
+  // ── Reading ahead ────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Reads pages one after the other, neighbours that are not in the pool by one read.
+   *
+   * @param source - a range of blocks, or a function that names the next block
+   * @see PostgreSQL: src/backend/storage/aio/read_stream.c, read_stream_begin_relation
+   */
+  readStream(relation: Relation, source: BlockSource, options?: ReadStreamOptions): ReadStream {
+    return new ReadStream(this.parts, relation.id, source, options);
+  }
+
+  /**
+   * A ring of buffers for one scan or load; undefined where there is none of that kind, because the
+   * pool is too small or vacuum_buffer_usage_limit is 0. `bulkread` is for scans of relations
+   * larger than a quarter of the pool, `bulkwrite` for loads.
+   *
+   * @see PostgreSQL: src/backend/storage/buffer/freelist.c, GetAccessStrategy
+   */
+  strategy(kind: StrategyKind): Strategy | undefined {
+    return createStrategy(kind, this.parts.settings);
+  }
+
+  /**
+   * Looks whether a page is in the pool, and asks storage to have it ready if it is not. Neither
+   * waits nor pins.
+   *
+   * @returns where the page is: a hint for {@link readRecent}; undefined if it is not in the pool
+   * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, PrefetchBuffer
+   */
+  prefetch(relation: Relation, block: number): BufferId | undefined {
+    checkBlock(block);
+    if (isTemporary(relation.id)) return undefined;
+    const buffer = this.parts.attachment.exports.lookUp(relation.id, block);
+    if (buffer >= 0) return buffer as BufferId;
+    this.parts.io.prefetch(relation.id, block, 1);
+    return undefined;
+  }
+
+  /**
+   * Pins a page if it is in a buffer it was found in before. Never waits, never reads.
+   *
+   * @returns whether the buffer has that page; only then it is pinned
+   * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, ReadRecentBuffer
+   */
+  readRecent(buffer: BufferId, relation: Relation, block: number): boolean {
+    checkBlock(block);
+    if (buffer < 0) return false;
+    const { exports } = this.parts.attachment;
+    return exports.pinRecent(buffer, relation.id, block, IO_CONTEXT_NORMAL) >= 0;
   }
 
   // ── Many pages ───────────────────────────────────────────────────────────────────────────────

@@ -27,6 +27,7 @@ import type { BadPage, PageIo } from "./page-io.ts";
 import { PageLocks } from "./page-locks.ts";
 import type { RelationPages } from "./relation-pages.ts";
 import { HELD, type Routine } from "./routine.ts";
+import type { ResolvedSettings } from "./settings.ts";
 import type { Strategy } from "./strategy.ts";
 import { isTemporary } from "./temp-numbers.ts";
 
@@ -61,6 +62,7 @@ export interface BufferPoolParts {
   readonly pages: RelationPages;
   /** Pages of this backend's temporary relations: their buffers have numbers below 0. */
   readonly local: LocalBuffers;
+  readonly settings: ResolvedSettings;
   runSync<Result>(routine: Routine<Result>): Result;
   run<Result>(routine: Routine<Result>, signal?: AbortSignal): Promise<Result>;
 }
@@ -83,6 +85,8 @@ export class NumberPool {
   protected readonly locks: PageLocks;
   readonly #views: (Uint8Array | undefined)[] = [];
   readonly #firstFrame: number;
+  /** With io_method sync: no I/O worker reads for this backend. */
+  readonly #readsItself: boolean;
   #exports: SharedExports;
   #pin: SharedExports["pin"];
   #unpin: SharedExports["unpin"];
@@ -97,6 +101,7 @@ export class NumberPool {
     this.f64 = new Float64Array(buffer);
     this.parts = parts;
     this.#io = parts.io;
+    this.#readsItself = parts.settings.values.io_method === "sync";
     this.locks = new PageLocks(parts.attachment);
     this.#exports = exports;
     this.#pin = exports.pin;
@@ -292,7 +297,17 @@ export class NumberPool {
 
   #pinSlowly(id: ForkId, block: number): number {
     if (isTemporary(id)) return this.parts.local.pin(id, block);
-    return this.parts.runSync(this.#io.pin(id, block, IO_CONTEXT_NORMAL));
+    const found = this.#exports.locate(id, block, IO_CONTEXT_NORMAL);
+    const buffer = found & BUFFER_MASK;
+    if (found === (buffer | NEED_READ) && this.#readsItself) {
+      return this.#io.readNow(buffer, id, block, IO_CONTEXT_NORMAL);
+    }
+    return this.parts.runSync(this.#pinFound(found, id, block));
+  }
+
+  *#pinFound(found: number, id: ForkId, block: number): Routine<number> {
+    const located = yield* this.#io.locate(id, block, IO_CONTEXT_NORMAL, undefined, found);
+    return yield* this.#io.finish(located, id, block, IO_CONTEXT_NORMAL);
   }
 
   /** @internal */

@@ -6,8 +6,9 @@
  *   pin     locate → hit | read | wait for who reads | write a victim back, claim it, install, read
  *   write   one dirty page takes others with it: companions ahead of the clock hand. Their old
  *           images go into the journal, one sync for all, then the pages into their files,
- * neighbours
- *           in one call
+ *           neighbours in one call
+ *
+ * The reading half is in page-reader.ts.
  *
  * While storage works, only state words of frames name this backend (IO), and its own hold words.
  * Each page is copied to private memory before it is written, so that its checksum is that of the
@@ -20,117 +21,56 @@
 import {
   BLOCK_BYTES,
   BUFFER_MASK,
-  FORK_BITS,
-  IN_PROGRESS,
-  IO_REQUEST_PAGES,
+  COUNTER_REUSES,
   NEED_READ,
   NEED_WRITE,
   PAGE_CHECKSUM_OFFSET,
-  PAGE_GOOD,
-  REQUEST_DONE,
-  REQUEST_RETURNED,
   ST_BUSY,
   ST_MISS,
   ST_SELF,
 } from "../../assembly/common/constants.ts";
-import type { DataCorruptedError } from "../abi/errors.ts";
-import type { Fork } from "../storage/manager.ts";
-import type { Attachment } from "./attachment.ts";
-import {
-  type BadPage,
-  type DamageSettings,
-  damageText,
-  damageWarning,
-  invalidPage,
-  remedyOf,
-} from "./damage.ts";
-import type { IoCounts } from "./io-counts.ts";
-import type { IoQueue } from "./io-queue.ts";
+import type { BadPage } from "./damage.ts";
 import { type Journal, type PageWrite, runsOf } from "./journal.ts";
-import { type Routine, SELF, SLEEP } from "./routine.ts";
+import { type PageIoParts, PageReader, partsOf } from "./page-reader.ts";
+import type { Routine } from "./routine.ts";
 import type { Strategy } from "./strategy.ts";
 
-const FORK_MASK = (1 << FORK_BITS) - 1;
 /** Pages written with one sync of the journal, at most; fewer in a small pool. */
 const BATCH_PAGES = 64;
 const BATCH_FRACTION = 8;
 /** How far ahead of the hand companions are looked for, in batches. */
 const LOOK_AHEAD = 4;
 
-export type { BadPage };
-
-/** Pages to be read, neighbours, into frames that are this backend's to read into. */
-interface PageRead {
-  readonly id: number;
-  readonly block: number;
-  readonly buffers: readonly number[];
-  readonly context: number;
-  readonly bad: BadPage;
-}
-
-/** What a {@link PageIo} needs. */
-export interface PageIoParts {
-  readonly attachment: Attachment;
-  readonly journal: Journal;
-  readonly queue: IoQueue;
-  readonly buffers: number;
-  readonly counts: IoCounts;
-  readonly damage: DamageSettings;
-  /** Most pages that are written with one sync; default a share of the pool. */
-  readonly batchPages?: number;
-  nameOf(relation: number): string;
-  warn(message: string): void;
-}
+export type { BadPage, PageIoParts };
+export { partsOf };
 
 /** The long ways of one backend. @internal */
-export class PageIo {
-  readonly #attachment: Attachment;
+export class PageIo extends PageReader {
   readonly #journal: Journal;
-  readonly #parts: PageIoParts;
-  readonly #u8: Uint8Array;
-  readonly #views: (Uint8Array | undefined)[] = [];
-  readonly #firstFrame: number;
   readonly #batchPages: number;
   /** Private pages for copies, used again. */
   readonly #copies: Uint8Array[] = [];
 
   constructor(parts: PageIoParts) {
-    this.#parts = parts;
-    this.#attachment = parts.attachment;
+    super(parts);
     this.#journal = parts.journal;
-    this.#u8 = new Uint8Array(parts.attachment.buffer);
-    this.#firstFrame = parts.attachment.exports.frameAddress(0) >>> 0;
     const share = Math.floor(parts.buffers / BATCH_FRACTION);
     this.#batchPages = parts.batchPages ?? Math.max(1, Math.min(BATCH_PAGES, share));
   }
 
   /** Buffers of the pool. */
   get buffers(): number {
-    return this.#parts.buffers;
+    return this.parts.buffers;
   }
 
   /** A relation's name, for messages. */
   nameOf(relation: number): string {
-    return this.#parts.nameOf(relation);
+    return this.parts.nameOf(relation);
   }
 
   /** Most pages that are written with one sync. */
   get batchPages(): number {
     return this.#batchPages;
-  }
-
-  /** The bytes of a frame; the same object at each call. */
-  bytes(buffer: number): Uint8Array {
-    const known = this.#views[buffer];
-    if (known !== undefined) return known;
-    const view = new Uint8Array(this.#attachment.buffer, this.offset(buffer), BLOCK_BYTES);
-    this.#views[buffer] = view;
-    return view;
-  }
-
-  /** Byte offset of a frame in the region. */
-  offset(buffer: number): number {
-    return this.#firstFrame + buffer * BLOCK_BYTES;
   }
 
   // ── In ─────────────────────────────────────────────────────────────────────────────────────────
@@ -150,17 +90,25 @@ export class PageIo {
   /**
    * A page's buffer, pinned, with what is still to be done: NEED_READ or IN_PROGRESS. A frame was
    * found for it if it was not in the pool, and dirty pages were written to get one.
+   *
+   * @param known - what a first look has said already
    */
-  *locate(id: number, block: number, context: number, strategy?: Strategy): Routine<number> {
-    const { exports } = this.#attachment;
-    for (;;) {
-      let status = yield* this.#withoutSelf(() =>
-        strategy === undefined
-          ? exports.locate(id, block, context)
-          : exports.pinMapped(id, block, context),
-      );
+  *locate(
+    id: number,
+    block: number,
+    context: number,
+    strategy?: Strategy,
+    known?: number,
+  ): Routine<number> {
+    const { exports } = this.attachment;
+    const look = (): number =>
+      strategy === undefined
+        ? exports.locate(id, block, context)
+        : exports.pinMapped(id, block, context);
+    for (let first = known; ; first = undefined) {
+      let status = yield* this.withoutSelf(look, first);
       if (status >= 0 && (status & NEED_WRITE) === 0) return status;
-      if (status !== ST_MISS) this.#attachment.check(status);
+      if (status !== ST_MISS) this.attachment.check(status);
       const victim =
         status === ST_MISS
           ? yield* this.#victim(context, strategy)
@@ -169,193 +117,35 @@ export class PageIo {
       status = exports.install(victim, id, block, context);
       if (status === ST_BUSY || status === ST_SELF) continue;
       if (strategy !== undefined && (status & NEED_READ) !== 0) strategy.remember(victim);
-      return this.#attachment.check(status);
+      return this.attachment.check(status);
     }
-  }
-
-  /** Reads, or waits for who reads, until a located page is valid. */
-  *finish(
-    located: number,
-    id: number,
-    block: number,
-    context: number,
-    bad: BadPage = "error",
-  ): Routine<number> {
-    const status = yield* this.settle(located, context);
-    const buffer = status & BUFFER_MASK;
-    if ((status & NEED_READ) === 0) return buffer;
-    try {
-      yield* this.read(id, block, [buffer], context, bad);
-    } catch (error) {
-      this.#attachment.exports.unpin(buffer);
-      throw error;
-    }
-    return buffer;
-  }
-
-  /**
-   * Waits for another backend that is reading a located page. Its buffer, pinned; with NEED_READ if
-   * the page is this backend's to read by now, because the other one failed.
-   */
-  *settle(located: number, context: number): Routine<number> {
-    const { exports } = this.#attachment;
-    const buffer = located & BUFFER_MASK;
-    let status = located;
-    try {
-      if ((status & IN_PROGRESS) !== 0) {
-        yield SLEEP;
-        status = yield* this.#untilEnded(buffer, context);
-      }
-    } catch (error) {
-      exports.unpin(buffer);
-      throw error;
-    }
-    return buffer | (status & NEED_READ);
-  }
-
-  /**
-   * Reads neighbours into frames that are this backend's to read into, or has an I/O worker do it.
-   * All of these reads are ended when it returns or throws, or are a worker's to end; a page that
-   * is none ends with an error, or as zeroes.
-   */
-  *read(
-    id: number,
-    block: number,
-    buffers: readonly number[],
-    context: number,
-    bad: BadPage,
-  ): Routine<void> {
-    const read = { id, block, buffers, context, bad };
-    if (!this.#parts.queue.isOpen) return yield* this.#readHere(read);
-    for (let at = 0; at < buffers.length; at += IO_REQUEST_PAGES) {
-      const next = at + IO_REQUEST_PAGES;
-      try {
-        yield* this.#readThere(partOf(read, at, next));
-      } catch (error) {
-        this.#letGo(buffers.slice(next));
-        throw error;
-      }
-    }
-  }
-
-  #letGo(buffers: readonly number[]): void {
-    for (const buffer of buffers) this.#attachment.exports.finishRead(buffer, 0);
-  }
-
-  /** Has a worker read, and reads here what no worker has taken, or read well. */
-  *#readThere(read: PageRead): Routine<void> {
-    const { id, block, buffers, context } = read;
-    const began = this.#parts.counts.begin();
-    const fate = yield* this.#parts.queue.read(id, block, buffers);
-    if (fate === REQUEST_RETURNED) yield* this.#readHere(read);
-    else if (fate === REQUEST_DONE) {
-      this.#parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
-    } else yield* this.#readAgain(read);
-  }
-
-  /**
-   * Reads here what a worker could not read, to meet its error. Anybody may read these frames by
-   * now: as many as are free are taken on for one call, and none is held while another is awaited.
-   */
-  *#readAgain(read: PageRead): Routine<void> {
-    const { buffers, context } = read;
-    let at = 0;
-    while (at < buffers.length) {
-      const first = yield* this.#untilEnded(buffers[at] ?? 0, context);
-      let end = at + 1;
-      if ((first & NEED_READ) !== 0) {
-        while (end < buffers.length && this.#takesOn(buffers[end] ?? 0, context)) end += 1;
-        yield* this.#readHere(partOf(read, at, end));
-      }
-      at = end;
-    }
-  }
-
-  #takesOn(buffer: number, context: number): boolean {
-    const status = this.#attachment.exports.ensureValid(buffer, context);
-    return status >= 0 && (status & NEED_READ) !== 0;
-  }
-
-  /** Waits for who reads a pinned page; the buffer if it is valid, or with NEED_READ. */
-  *#untilEnded(buffer: number, context: number): Routine<number> {
-    const { exports } = this.#attachment;
-    for (;;) {
-      const status = yield* this.#withoutSelf(() => exports.ensureValid(buffer, context));
-      if ((this.#attachment.check(status) & IN_PROGRESS) === 0) return status;
-      yield SLEEP;
-    }
-  }
-
-  *#readHere({ id, block, buffers, context, bad }: PageRead): Routine<void> {
-    const [relation, fork] = partsOf(id);
-    const warnings: string[] = [];
-    let done = 0;
-    try {
-      const pages = buffers.map((buffer) => this.bytes(buffer));
-      const began = this.#parts.counts.begin();
-      yield { op: "read", relation, fork, block, pages };
-      this.#parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
-      for (const buffer of buffers) {
-        const warning = this.#endRead(buffer, relation, block + done, bad);
-        if (warning !== undefined) warnings.push(warning);
-        done += 1;
-      }
-    } finally {
-      this.#letGo(buffers.slice(done));
-    }
-    // Only now: whoever hears them may throw.
-    for (const warning of warnings) this.#parts.warn(warning);
-  }
-
-  /** Ends the read of a page that is good, or can be made do with; returns a warning. */
-  #endRead(buffer: number, relation: number, block: number, bad: BadPage): string | undefined {
-    const { exports } = this.#attachment;
-    const verdict = exports.verifyRead(buffer);
-    if (verdict === PAGE_GOOD) return undefined;
-    const remedy = remedyOf(verdict, bad, this.#parts.damage);
-    const error = this.invalidPage(this.offset(buffer), relation, block, verdict);
-    if (remedy === "error") throw error;
-    if (remedy === "zero") exports.clearFrame(buffer);
-    exports.finishRead(buffer, 1);
-    return damageWarning(error, remedy);
-  }
-
-  /** The error for 8 kB in shared memory that are no page. */
-  invalidPage(
-    address: number,
-    relation: number,
-    block: number,
-    verdict: number,
-  ): DataCorruptedError {
-    const name = this.#parts.nameOf(relation);
-    const low = this.#u8[address + PAGE_CHECKSUM_OFFSET] ?? 0;
-    const expected = low | ((this.#u8[address + PAGE_CHECKSUM_OFFSET + 1] ?? 0) << 8);
-    const calculated = this.#attachment.exports.pageChecksum(address, block);
-    return invalidPage(name, block, damageText(verdict, calculated, expected));
   }
 
   // ── Out ────────────────────────────────────────────────────────────────────────────────────────
 
   /** A frame that belongs to this backend alone; dirty candidates are written on the way. */
   *#victim(context: number, strategy: Strategy | undefined): Routine<number> {
-    const attachment = this.#attachment;
+    const attachment = this.attachment;
     const { exports } = attachment;
     for (;;) {
       let candidate = strategy === undefined ? ST_MISS : strategy.reuse(exports, context);
-      if (candidate === ST_MISS || candidate === ST_BUSY) {
-        candidate = yield* attachment.untilDone(() => exports.victim(context));
-      }
+      const fromRing = candidate !== ST_MISS && candidate !== ST_BUSY;
+      if (!fromRing) candidate = yield* attachment.untilDone(() => exports.victim(context));
       attachment.check(candidate);
       if ((candidate & NEED_WRITE) === 0) return candidate;
-      const victim = yield* this.#cleaned(candidate & BUFFER_MASK, context);
-      if (victim !== ST_MISS) return victim;
+      const ring = fromRing ? strategy : undefined;
+      const victim = yield* this.#cleaned(candidate & BUFFER_MASK, context, ring);
+      if (victim === ST_MISS) continue;
+      // Of a clean frame of the ring wasm has counted it.
+      if (fromRing) exports.countIo(context, COUNTER_REUSES, 1, COUNTER_REUSES, 0);
+      return victim;
     }
   }
 
   /** Writes a candidate that is in this backend's write, with companions; the victim or ST_MISS. */
-  *#cleaned(candidate: number, context: number): Routine<number> {
-    const { exports } = this.#attachment;
-    const companions = this.#companions(candidate);
+  *#cleaned(candidate: number, context: number, ring?: Strategy): Routine<number> {
+    const { exports } = this.attachment;
+    const companions = ring === undefined ? this.#companions(candidate) : this.#inRing(ring);
     try {
       yield* this.write([candidate, ...companions], context);
     } catch (error) {
@@ -365,17 +155,14 @@ export class PageIo {
       for (const buffer of companions) exports.dropGuard(buffer);
     }
     const claimed = exports.claim(candidate, context);
-    return claimed === ST_BUSY
-      ? ST_MISS
-      : claimed === ST_MISS
-        ? claimed
-        : this.#attachment.check(claimed);
+    const refused = claimed === ST_BUSY || claimed === ST_MISS;
+    return refused ? ST_MISS : this.attachment.check(claimed);
   }
 
   /** Dirty pages that will be evicted soon as well. */
   #companions(candidate: number): number[] {
-    const { exports } = this.#attachment;
-    const { buffers } = this.#parts;
+    const { exports } = this.attachment;
+    const { buffers } = this.parts;
     const found: number[] = [];
     let at = (candidate + 1) % buffers;
     let left = Math.min(buffers - 1, this.#batchPages * LOOK_AHEAD);
@@ -389,12 +176,20 @@ export class PageIo {
     return found;
   }
 
+  /** Dirty pages of the ring's next slots: their turn comes soon, and they are neighbours. */
+  #inRing(ring: Strategy): number[] {
+    return ring.upcoming(this.#batchPages - 1).filter((buffer) => {
+      const status = this.attachment.exports.flushBegin(buffer, 0);
+      return status > 0 && (status & NEED_WRITE) !== 0;
+    });
+  }
+
   /**
    * Writes pages that are all in this backend's write, behind their old images. Every one of these
    * writes is ended when it returns or throws.
    */
   *write(buffers: readonly number[], context: number): Routine<void> {
-    const { exports } = this.#attachment;
+    const { exports } = this.attachment;
     const pages = buffers.map((buffer) => this.pageOf(buffer)).sort(byPlace);
     const open = new Set(buffers);
     try {
@@ -415,20 +210,20 @@ export class PageIo {
     const [first] = run;
     if (first === undefined) return;
     const { relation, fork, block } = first;
-    const began = this.#parts.counts.begin();
+    const began = this.parts.counts.begin();
     const pages = run.map((page) => this.#sealedCopy(page));
     try {
       yield { op: "write", relation, fork, block, pages };
     } finally {
       this.#copies.push(...pages);
     }
-    this.#parts.counts.write(context, run.length * BLOCK_BYTES, began);
+    this.parts.counts.write(context, run.length * BLOCK_BYTES, began);
   }
 
   #sealedCopy({ buffer, block }: PageWrite): Uint8Array {
     const copy = this.#copies.pop() ?? new Uint8Array(BLOCK_BYTES);
     copy.set(this.bytes(buffer));
-    const seal = this.#attachment.exports.pageSeal(this.offset(buffer), block);
+    const seal = this.attachment.exports.pageSeal(this.offset(buffer), block);
     copy[PAGE_CHECKSUM_OFFSET] = seal & 0xff;
     copy[PAGE_CHECKSUM_OFFSET + 1] = seal >>> 8;
     return copy;
@@ -436,28 +231,10 @@ export class PageIo {
 
   /** Which page a buffer that this backend holds has. */
   pageOf(buffer: number): PageWrite {
-    const { exports } = this.#attachment;
+    const { exports } = this.attachment;
     const [relation, fork] = partsOf(exports.fileOf(buffer));
     return { buffer, relation, fork, block: exports.blockOf(buffer) >>> 0 };
   }
-
-  /** Calls until the result is neither "wait" nor "for yourself". */
-  *#withoutSelf(call: () => number): Routine<number> {
-    for (;;) {
-      const status = yield* this.#attachment.untilDone(call);
-      if (status !== ST_SELF) return status;
-      yield SELF;
-    }
-  }
-}
-
-/** The relation and fork that a pool's file word names. @internal */
-export function partsOf(id: number): [relation: number, fork: Fork] {
-  return [id >>> FORK_BITS, (id & FORK_MASK) as Fork];
-}
-
-function partOf(read: PageRead, from: number, to: number): PageRead {
-  return { ...read, block: read.block + from, buffers: read.buffers.slice(from, to) };
 }
 
 function byPlace(a: PageWrite, b: PageWrite): number {

@@ -19,29 +19,21 @@ import {
   ST_MISS,
 } from "../../assembly/common/constants.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
+import type { ResolvedSettings } from "./settings.ts";
 
 /** What a ring is for; its size depends on it. */
 export type StrategyKind = "bulkread" | "bulkwrite" | "vacuum";
 
-const KILOBYTE = 1024;
+const BLOCK_KB = BLOCK_BYTES / 1024;
 const EMPTY = -1;
 /** A ring has at most this part of the pool. */
 const POOL_FRACTION = 8;
 const BULKREAD_KB = 256;
 const BULKWRITE_KB = 16384; // 16 MB
 
-/** Settings that sizes of rings depend on. */
-export interface RingSettings {
-  /** Blocks of the pool. */
-  readonly sharedBuffers: number;
-  /** Blocks of one combined read. */
-  readonly ioCombineLimit: number;
-  readonly effectiveIoConcurrency: number;
-  /** Blocks of all frames over all backends. */
-  readonly pinBudget: number;
-  /** kB; 0 is no ring. */
-  readonly vacuumBufferUsageLimit: number;
-}
+/** Background writer and checkpointer; the owner of the region has a slot as well. */
+const HELPERS = 2;
+const OWNER = 1;
 
 const contexts: Readonly<Record<StrategyKind, number>> = {
   bulkread: IO_CONTEXT_BULKREAD,
@@ -84,6 +76,16 @@ export class Strategy {
     return buffer === EMPTY ? ST_MISS : exports.reuse(buffer, context);
   }
 
+  /** Frames of the slots behind the current one, `most` of them or fewer. @internal */
+  upcoming(most: number): number[] {
+    const found: number[] = [];
+    for (let step = 1; step < this.size && found.length < most; step += 1) {
+      const buffer = this.#slots[(this.#current + step) % this.size] ?? EMPTY;
+      if (buffer !== EMPTY) found.push(buffer);
+    }
+    return found;
+  }
+
   /** The slot of the last {@link reuse} has this frame now. @internal */
   remember(buffer: number): void {
     this.#slots[this.#current] = buffer;
@@ -91,26 +93,51 @@ export class Strategy {
 }
 
 /**
- * Frames of a ring; 0 is no ring.
+ * Makes a ring; undefined if the settings have none of that kind, or the pool is too small for one.
  *
  * @see PostgreSQL: src/backend/storage/buffer/freelist.c, GetAccessStrategy
+ * @internal
  */
-export function ringSize(kind: StrategyKind, settings: RingSettings): number {
-  const blocks = Math.floor((ringKilobytes(kind, settings) * KILOBYTE) / BLOCK_BYTES);
+export function createStrategy(
+  kind: StrategyKind,
+  settings: ResolvedSettings,
+): Strategy | undefined {
+  const size = ringSize(kind, settings);
+  return size === 0 ? undefined : new Strategy(kind, size);
+}
+
+/**
+ * Buffers of a ring under these settings; 0 where there is none.
+ *
+ * @see PostgreSQL: src/backend/storage/buffer/freelist.c, GetAccessStrategyBufferCount
+ */
+export function ringSize(kind: StrategyKind, settings: ResolvedSettings): number {
+  const blocks = Math.floor(ringKilobytes(kind, settings) / BLOCK_KB);
   return Math.min(blocks, Math.floor(settings.sharedBuffers / POOL_FRACTION));
 }
 
-function ringKilobytes(kind: StrategyKind, settings: RingSettings): number {
-  const blockKilobytes = BLOCK_BYTES / KILOBYTE;
+function ringKilobytes(kind: StrategyKind, settings: ResolvedSettings): number {
   switch (kind) {
     case "bulkread": {
-      const { ioCombineLimit, effectiveIoConcurrency, pinBudget } = settings;
-      const wanted = BULKREAD_KB + blockKilobytes * ioCombineLimit * effectiveIoConcurrency;
-      return Math.max(BULKREAD_KB, Math.min(wanted, pinBudget * blockKilobytes));
+      const ahead = settings.ioCombineLimit * settings.values.effective_io_concurrency;
+      const wanted = BULKREAD_KB + BLOCK_KB * ahead;
+      return Math.max(BULKREAD_KB, Math.min(wanted, pinBudget(settings) * BLOCK_KB));
     }
     case "bulkwrite":
       return BULKWRITE_KB;
     default:
-      return settings.vacuumBufferUsageLimit;
+      return settings.values.vacuum_buffer_usage_limit;
   }
+}
+
+/**
+ * Buffers that each backend may have pinned for the sake of speed alone: the pool shared out among
+ * all who can be attached. May be 0; one page can always be pinned.
+ *
+ * @see PostgreSQL: src/backend/storage/buffer/bufmgr.c, GetPinLimit
+ * @internal
+ */
+export function pinBudget({ sharedBuffers, maxConnections, values }: ResolvedSettings): number {
+  const ioWorkers = values.io_method === "worker" ? values.io_workers : 0;
+  return Math.floor(sharedBuffers / (maxConnections + OWNER + HELPERS + ioWorkers));
 }

@@ -1,7 +1,8 @@
 /**
  * The one way to the table's pages: every page that a scan reads goes through {@link readPages},
  * every page that a load writes through {@link PageWriter}. How pages are fetched ahead, and which
- * buffers a scan or a load may use, is decided here and nowhere else.
+ * buffers a scan or a load may use, is decided here and nowhere else: a scan of a table larger than
+ * a quarter of the pool keeps to a ring of buffers, and so does every load.
  *
  * The page header and what a page holds are its user's: heap.ts, csv/schema.ts.
  *
@@ -9,8 +10,18 @@
  * RelationGetBufferForTuple
  */
 
-import { BLOCK_BYTES, type BufferPool, initPage, type Relation } from "../../bindings/index.ts";
+import {
+  type Backend,
+  BLOCK_BYTES,
+  type BlockSource,
+  type BufferPool,
+  initPage,
+  type Relation,
+  type Strategy,
+} from "../../bindings/index.ts";
 
+/** A table with more than this part of the pool's pages is scanned through a ring. */
+const SMALL_FRACTION = 4;
 /** Blocks the relation grows by at a time. */
 const EXTEND_BLOCKS = 64;
 /** The page of a {@link PageWriter} that has none at the moment. */
@@ -18,29 +29,33 @@ export const NO_PAGE = -1;
 
 type Buffer = ReturnType<BufferPool["pin"]>;
 
+/** Whether a scan of so many blocks keeps to a ring. PostgreSQL: heapam.c, initscan */
+export function scansThroughRing(blocks: number, sharedBuffers: number): boolean {
+  return blocks > sharedBuffers / SMALL_FRACTION;
+}
+
 /**
- * Visits the blocks from `first` up to `end`, each pinned and locked for reading.
+ * Visits blocks, each pinned and locked for reading; they are read ahead.
  *
+ * @param source - a range of blocks, or what names the next one
  * @param visit - gets the page's byte offset in the region, and its block number
  */
 export function readPages(
-  pool: BufferPool,
+  { buffers: pool, settings }: Backend,
   relation: Relation,
-  first: number,
-  end: number,
+  source: BlockSource,
   visit: (page: number, block: number) => void,
 ): void {
-  for (let block = first; block < end; block += 1) {
-    const buffer = pool.pin(relation.id, block);
+  const large = scansThroughRing(relation.blocksSync(), settings.sharedBuffers);
+  const strategy = large ? pool.strategy("bulkread") : undefined;
+  const ring = strategy === undefined ? {} : { strategy };
+  using stream = pool.readStream(relation, source, { sequential: true, ...ring });
+  for (const buffer of stream) {
+    pool.lockShare(buffer);
     try {
-      pool.lockShare(buffer);
-      try {
-        visit(pool.offset(buffer), block);
-      } finally {
-        pool.unlock(buffer);
-      }
+      visit(pool.offset(buffer), stream.block);
     } finally {
-      pool.unpin(buffer);
+      pool.unlock(buffer);
     }
   }
 }
@@ -49,6 +64,7 @@ export function readPages(
 export class PageWriter {
   readonly #pool: BufferPool;
   readonly #relation: Relation;
+  readonly #strategy: Strategy | undefined;
   #buffer: Buffer | undefined;
   #page = NO_PAGE;
   /** The page that {@link pause} left, to be gone on with. */
@@ -59,6 +75,7 @@ export class PageWriter {
   constructor(pool: BufferPool, relation: Relation) {
     this.#pool = pool;
     this.#relation = relation;
+    this.#strategy = pool.strategy("bulkwrite");
   }
 
   /** Byte offset in the region of the page being filled, or {@link NO_PAGE}. */
@@ -71,10 +88,10 @@ export class PageWriter {
     this.finish();
     this.#paused = false;
     if (this.#nextBlock === this.#endBlock) {
-      this.#nextBlock = this.#pool.extendSync(this.#relation, EXTEND_BLOCKS);
+      this.#nextBlock = this.#pool.extendSync(this.#relation, EXTEND_BLOCKS, this.#strategy);
       this.#endBlock = this.#nextBlock + EXTEND_BLOCKS;
     }
-    this.#change(this.#pool.pinZeroed(this.#relation.id, this.#nextBlock));
+    this.#change(this.#pool.pinZeroed(this.#relation.id, this.#nextBlock, this.#strategy));
     this.#nextBlock += 1;
     initPage(this.#pool.u8.subarray(this.#page, this.#page + BLOCK_BYTES));
   }
@@ -97,7 +114,7 @@ export class PageWriter {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    const buffer = this.#pool.pin(this.#relation.id, this.#nextBlock - 1);
+    const buffer = this.#pin(this.#nextBlock - 1);
     try {
       this.#pool.lockExclusive(buffer);
     } catch (error) {
@@ -112,6 +129,14 @@ export class PageWriter {
     if (this.#buffer === undefined) return;
     this.#pool.undoChange(this.#buffer);
     this.#release(this.#buffer);
+  }
+
+  #pin(block: number): Buffer {
+    const { id } = this.#relation;
+    const strategy = this.#strategy;
+    return strategy === undefined
+      ? this.#pool.pin(id, block)
+      : this.#pool.pinWith(strategy, id, block);
   }
 
   #change(buffer: Buffer): void {

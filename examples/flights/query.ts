@@ -84,6 +84,7 @@ export function finalAggregate(executor: MemoryContext, plan: Plan): HashAggrega
 
 /** One backend's execution of a plan. */
 export class PartialQuery {
+  readonly #backend: Backend;
   readonly #pool: BufferPool;
   readonly #memory: ProcessMemory;
   readonly #relation: Relation;
@@ -98,6 +99,7 @@ export class PartialQuery {
   constructor(backend: Backend, executor: MemoryContext, relation: Relation, plan: Plan) {
     const { memory, buffers: pool } = backend;
     const { groupBy, limit, csv } = plan;
+    this.#backend = backend;
     this.#pool = pool;
     this.#memory = memory;
     this.#relation = relation;
@@ -119,17 +121,13 @@ export class PartialQuery {
   /**
    * Scans until no blocks are left.
    *
-   * @param onRange - called after each range with its first block
+   * @param onRange - called with the first block of each range, once all of it has been asked for
    * @throws LimitExceededError when the groups outgrow the limit
    * @throws DataCorruptedError when a page does not hold what was written
    */
   run(scan: ParallelScan, onRange: (first: number) => void): PartialResult {
-    const visit = (page: number, block: number): void => this.#scanPage(page, block);
-    for (let first = scan.nextRange(); first !== SCAN_DONE; first = scan.nextRange()) {
-      const end = Math.min(first + BLOCKS_PER_RANGE, scan.blocks);
-      readPages(this.#pool, this.#relation, Math.max(first, this.#firstBlock), end, visit);
-      onRange(first);
-    }
+    const source = blocksOf(scan, this.#firstBlock, onRange);
+    readPages(this.#backend, this.#relation, source, (page, block) => this.#scanPage(page, block));
     const { at, bytes } = this.#aggregate.pack();
     return {
       rows: this.#rows,
@@ -160,4 +158,26 @@ export class PartialQuery {
     const message = `invalid page in block ${block} of relation "${name}"`;
     return new DataCorruptedError(message, { relation: name, block }, { detail });
   }
+}
+
+/** The blocks of a backend's ranges, one by one. @param least - blocks before it have no rows */
+function blocksOf(
+  scan: ParallelScan,
+  least: number,
+  onRange: (first: number) => void,
+): () => number | undefined {
+  let first = SCAN_DONE;
+  let next = 0;
+  let end = 0;
+  return () => {
+    while (next >= end) {
+      if (first !== SCAN_DONE) onRange(first);
+      first = scan.nextRange();
+      if (first === SCAN_DONE) return undefined;
+      next = Math.max(first, least);
+      end = Math.min(first + BLOCKS_PER_RANGE, scan.blocks);
+    }
+    next += 1;
+    return next - 1;
+  };
 }

@@ -71,6 +71,21 @@ export interface BufferUse {
   readonly evictions: number;
 }
 
+/** What backends did in one phase through the pool at large (`normal`), or through rings. */
+export interface IoUse {
+  readonly phase: string;
+  readonly context: "bulkread" | "bulkwrite" | "normal" | "vacuum";
+  /** Calls of storage, each for one block or several. */
+  readonly reads: number;
+  readonly blocksRead: number;
+  readonly writes: number;
+  readonly blocksWritten: number;
+  readonly hits: number;
+  readonly evictions: number;
+  /** Evictions of a page that the same ring had brought. */
+  readonly reuses: number;
+}
+
 /** Buffers of one usage count. */
 export interface UsageRow {
   readonly usage_count: number;
@@ -102,6 +117,9 @@ export interface Report {
   readonly load: LoadOutcome;
   readonly queries: readonly QueryReport[];
   readonly buffers: readonly BufferUse[];
+  readonly io: readonly IoUse[];
+  /** Buffers of the rings of scans and loads; 0 where the whole pool is used. */
+  readonly rings: { readonly scan: number; readonly load: number };
   readonly usageCounts: readonly UsageRow[];
   readonly sharedMemory: {
     readonly parts: readonly SharedMemoryPart[];
@@ -272,7 +290,7 @@ function contextsText(backends: readonly BackendReport[]): string[] {
   ]);
 }
 
-function buffersText({ buffers, usageCounts }: Report): string {
+function buffersText({ buffers, usageCounts, io, rings }: Report): string {
   const use = buffers.map(({ phase, hits, reads, writes, evictions }) => [
     phase,
     ...[hits, reads, writes, evictions].map(whole),
@@ -287,8 +305,43 @@ function buffersText({ buffers, usageCounts }: Report): string {
     heading("Buffer pool"),
     table(["phase", "hits", "reads", "writes", "evictions"], use),
     "",
+    ringsText(rings),
+    "",
+    ioText(io),
+    "",
     table(["usage count", "buffers", "dirty", "pinned", ""], usage),
   ].join("\n");
+}
+
+function ringsText({ scan, load }: Report["rings"]): string {
+  const scans =
+    scan === 0 ? "Scans use the whole pool" : `Each scan has a ring of ${buffersOf(scan)}`;
+  const loads = load === 0 ? "loads the whole pool" : `a load one of ${buffersOf(load)}`;
+  return `${scans}, ${loads}.`;
+}
+
+function buffersOf(count: number): string {
+  return `${whole(count)} buffers (${megabytes(count * BLOCK_BYTES)})`;
+}
+
+/** Calls of storage and the blocks they moved; contexts in which nothing was done are left out. */
+function ioText(io: readonly IoUse[]): string {
+  const some = io.filter(({ reads, writes, hits }) => reads + writes + hits > 0);
+  const rows = some.map((use) => [
+    `${use.phase}, ${use.context}`,
+    ...[use.hits, use.reads, use.blocksRead].map(whole),
+    perCall(use.blocksRead, use.reads),
+    ...[use.writes, use.blocksWritten].map(whole),
+    perCall(use.blocksWritten, use.writes),
+    ...[use.evictions, use.reuses].map(whole),
+  ]);
+  const read = ["reads", "blocks", "a read"];
+  const written = ["writes", "blocks", "a write"];
+  return table(["phase, context", "hits", ...read, ...written, "evicted", "reused"], rows);
+}
+
+function perCall(blocks: number, calls: number): string {
+  return calls === 0 ? "" : (blocks / calls).toFixed(1);
 }
 
 function sharedMemoryText({ sharedMemory: { parts, regionBytes } }: Report): string {

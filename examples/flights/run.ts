@@ -7,13 +7,15 @@
  * not fit, that is the error the run ends with.
  */
 
-import { PallocError, resolveSettings } from "../../bindings/index.ts";
+import { BLOCK_BYTES, PallocError, resolveSettings, ringSize } from "../../bindings/index.ts";
 import type { FlightsJob, QueryPlan } from "./job.ts";
 import { leftOver } from "./leaks.ts";
 import { type CsvPlan, type LoadProgress, RemoteError } from "./messages.ts";
+import { scansThroughRing } from "./pages.ts";
 import { sqlOf } from "./query.ts";
 import {
   type BufferUse,
+  type IoUse,
   type QueryReport,
   queryReport,
   type Report,
@@ -34,12 +36,15 @@ interface QueryStep {
 /** Collects what the buffer pool does, phase by phase. */
 class BufferLog {
   readonly uses: BufferUse[] = [];
+  readonly io: IoUse[] = [];
   readonly #job: FlightsJob;
   #last: Omit<BufferUse, "phase">;
+  #lastIo: readonly Omit<IoUse, "phase">[];
 
   constructor(job: FlightsJob) {
     this.#job = job;
     this.#last = job.shared.statistics();
+    this.#lastIo = ioNow(job);
   }
 
   /** Notes what was done since the last call. */
@@ -54,7 +59,53 @@ class BufferLog {
       evictions: now.evictions - evictions,
     });
     this.#last = now;
+    const io = ioNow(this.#job);
+    for (const [index, row] of io.entries()) {
+      const before = this.#lastIo[index];
+      if (before !== undefined) this.io.push({ phase, ...ioBetween(before, row) });
+    }
+    this.#lastIo = io;
   }
+}
+
+/** What client backends have done so far in each context. */
+function ioNow({ shared }: FlightsJob): Omit<IoUse, "phase">[] {
+  return shared.views
+    .pgStatIo()
+    .filter(
+      ({ backend_type, object }) => backend_type === "client backend" && object === "relation",
+    )
+    .map((row) => ({
+      context: row.context,
+      reads: row.reads ?? 0,
+      blocksRead: (row.read_bytes ?? 0) / BLOCK_BYTES,
+      writes: row.writes ?? 0,
+      blocksWritten: (row.write_bytes ?? 0) / BLOCK_BYTES,
+      hits: row.hits ?? 0,
+      evictions: row.evictions ?? 0,
+      reuses: row.reuses ?? 0,
+    }));
+}
+
+function ioBetween(before: Omit<IoUse, "phase">, now: Omit<IoUse, "phase">): Omit<IoUse, "phase"> {
+  return {
+    context: now.context,
+    reads: now.reads - before.reads,
+    blocksRead: now.blocksRead - before.blocksRead,
+    writes: now.writes - before.writes,
+    blocksWritten: now.blocksWritten - before.blocksWritten,
+    hits: now.hits - before.hits,
+    evictions: now.evictions - before.evictions,
+    reuses: now.reuses - before.reuses,
+  };
+}
+
+/** The rings of this run; PostgreSQL's other one is for maintenance, which there is none of. */
+function ringsOf({ settings }: FlightsJob, blocks: number): Report["rings"] {
+  return {
+    scan: scansThroughRing(blocks, settings.sharedBuffers) ? ringSize("bulkread", settings) : 0,
+    load: ringSize("bulkwrite", settings),
+  };
 }
 
 /** Runs queries one after the other and keeps what there is to report. */
@@ -145,6 +196,8 @@ export async function runReport(
     load,
     queries,
     buffers: log.uses,
+    io: log.io,
+    rings: ringsOf(job, load.blocks),
     usageCounts,
     sharedMemory: { parts: job.shared.allocations(), regionBytes: job.shared.regionBytes },
     leaks,

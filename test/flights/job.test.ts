@@ -157,7 +157,7 @@ describe("a later run", () => {
   test.each([
     ["one backend and the smallest work_mem", ["--workers", "1", "--work-mem", "64kB"]],
     ["eight backends over the smallest pool", ["--workers", "8", "--shared-buffers", "128kB"]],
-    ["a pool that holds the whole table", ["--shared-buffers", "96MB"]],
+    ["a pool that holds the whole table", ["--shared-buffers", "384MB"]],
   ])("gives the same with %s", async (_, args) => {
     const { exitCode, stdout, stderr } = await run(["--data-dir", full, "--json", ...args]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
@@ -165,7 +165,7 @@ describe("a later run", () => {
     expect(queries[0]?.result).toEqual(report.queries[0]?.result);
     expect(queries[1]?.refusal?.error.code).toBe("53400");
     expect(leaks).toEqual([]);
-    if (args.includes("96MB")) expect(buffers[3]).toMatchObject({ hits: 10_368, reads: 0 });
+    if (args.includes("384MB")) expect(buffers[3]).toMatchObject({ hits: 10_368, reads: 0 });
   });
 
   test("answers the second query where it fits", async () => {

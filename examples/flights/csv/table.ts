@@ -98,10 +98,10 @@ export function readDescription(
     const rest = Math.min(TEXT_BYTES, length - block * TEXT_BYTES);
     parts.push(pool.u8.slice(page + TEXT_OFFSET, page + TEXT_OFFSET + rest));
   };
-  readPages(pool, relation, 0, 1, take);
+  readPages(backend, relation, { first: 0, end: 1 }, take);
   const firstBlock = Math.ceil(length / TEXT_BYTES);
   if (firstBlock > relation.blocksSync()) throw noDescription(relation, 0);
-  readPages(pool, relation, 1, firstBlock, take);
+  readPages(backend, relation, { first: 1, end: firstBlock }, take);
   const table = JSON.parse(Buffer.concat(parts).toString()) as CsvTable;
   return { table, firstBlock };
 }
