@@ -54,7 +54,11 @@ export interface CarvedRegion {
   readonly places: Readonly<Record<string, SegmentPlace>>;
 }
 
-/** Makes the memory, lays it out and publishes it, with this thread in the owner's slot 0. @internal */
+/**
+ * Makes the memory, lays it out and publishes it, with this thread in the owner's slot 0.
+ *
+ * @internal
+ */
 export function carve(
   module: WasmModule,
   settings: ResolvedSettings,

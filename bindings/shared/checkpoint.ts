@@ -4,15 +4,13 @@
  *
  *   cut      control lock and extension locks: relations and their lengths go into the header of
  *            a new journal, then the interval advances by one store
- *   write    frames dirty from before the cut, sorted, in batches, behind their images in journal
- * c,
- *            that of the last commit; spread over time if wanted
+ *   write    frames dirty from before the cut, sorted, in batches, behind their images in
+ *            journal c, that of the last commit; spread over time if wanted
  *   sync     every file, then the new journal: it may hold pages that were changed again before
- * they
- *            were written
+ *            they were written
  *   commit   the control document is replaced
- *   after    the region learns of it · journal c goes · files of relations dropped before the cut
- * go
+ *   after    the region learns of it · journal c goes · files of relations dropped before the
+ *            cut go
  *
  * A checkpoint that fails, or whose backend dies, between cut and commit leaves the interval ahead.
  * The next one cuts anew, two numbers further so that it has the words of the abandoned journal: c

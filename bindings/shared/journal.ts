@@ -185,8 +185,8 @@ export class Journal {
   }
 
   /**
-   * Runs a routine under the checkpoint lock. A checkpoint that was given up, or whose backend died,
-   * behind its commit is completed first: the region did not learn of it.
+   * Runs a routine under the checkpoint lock. A checkpoint that was given up, or whose backend
+   * died, behind its commit is completed first: the region did not learn of it.
    */
   *withCheckpointLock<Result>(work: () => Routine<Result>): Routine<Result> {
     const complete = function* (this: Journal): Routine<Result> {

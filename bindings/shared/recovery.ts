@@ -160,9 +160,9 @@ function restoreImages(storage: StorageManager, checkpoint: number, images: Imag
 }
 
 /**
- * Gives a relation its length. One that was cut short since, and perhaps made longer again, may end
- * anyhow: shorter, within a block, behind a gap. All that was cut off has images, so it is cut where
- * these begin, and their blocks are made anew.
+ * Gives a relation its length. One that was cut short since, and perhaps made longer again, may
+ * end anyhow: shorter, within a block, behind a gap. All that was cut off has images, so it is cut
+ * where these begin, and their blocks are made anew.
  */
 function mend(
   storage: StorageManager,

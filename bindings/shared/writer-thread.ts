@@ -23,9 +23,9 @@ export interface RunWritersOptions extends WriterOptions {
 const PRIVATE_MEMORY = "1MB";
 
 /**
- * Attaches a background writer and a checkpointer to a region, in slots beside max_connections, and runs
- * them until the region ends or the signal says so; then detaches them. For a worker that has
- * nothing else to do: while pages are written or synced, the thread does nothing else.
+ * Attaches a background writer and a checkpointer to a region, in slots beside max_connections,
+ * and runs them until the region ends or the signal says so; then detaches them. For a worker that
+ * has nothing else to do: while pages are written or synced, the thread does nothing else.
  *
  * @throws what {@link Backend.attach} throws, and the first error if there is no `onError`
  */

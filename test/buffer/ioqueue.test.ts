@@ -296,7 +296,7 @@ describe("slots for helpers", () => {
     const of = new RawRegion({ backends: 5 });
     const header = new Uint32Array(of.memory.buffer);
     for (let slot = 1; slot <= 5; slot += 1) of.backend(slot).leave();
-    header[128 / 4] = 2;
+    header[136 / 4] = 2;
     const owner = of.backend(0);
     expect([owner.claimSlot(9, 1), owner.claimSlot(9, 1), owner.claimSlot(9, 1)]).toEqual([
       4, 5, -13,

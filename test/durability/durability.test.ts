@@ -3,7 +3,8 @@
 // document was just being replaced: names, lengths, every byte of every page. So does a start after
 // a crash within that start.
 //
-// Every other history runs on the checked build. A failure tells the seed, the operation and what was lost; `campaign` with that seed has it again.
+// Every other history runs on the checked build. A failure tells the seed, the operation and what
+// was lost; `campaign` with that seed has it again.
 
 import { expect, test } from "vitest";
 import { CrashDisk } from "../storage/crash-disk.ts";

@@ -1,6 +1,7 @@
-// What a disk that fails, and does not crash, may do to a checkpoint: nothing that is not told.
-// A full disk refuses, loses nothing, and a later checkpoint works. A read or a write that failed is
-// told to who asked. A sync that failed ends the region, and the next start finds what was committed.
+// What a disk that fails, and does not crash, may do to a checkpoint: nothing that is not told. A
+// full disk refuses, loses nothing, and a later checkpoint works. A read or a write that failed is
+// told to who asked. A sync that failed ends the region, and the next start finds what was
+// committed.
 
 import { describe, expect, test } from "vitest";
 import { CrashDisk } from "../storage/crash-disk.ts";

@@ -1,5 +1,5 @@
-// Single ways in which a checkpoint could be lost, each made on purpose: what crashes by chance have
-// found, and what they cannot meet.
+// Single ways in which a checkpoint could be lost, each made on purpose: what crashes by chance
+// have found, and what they cannot meet.
 
 import { describe, expect, test } from "vitest";
 import type { BufferId, Relation } from "../../bindings/index.ts";

@@ -1,5 +1,5 @@
-// Mistakes that an implementation of the journal could make, planted from outside: what is called is
-// replaced for as long as a history runs, and the code that ships knows of none of it.
+// Mistakes that an implementation of the journal could make, planted from outside: what is called
+// is replaced for as long as a history runs, and the code that ships knows of none of it.
 
 import { IMAGE_COMMITTED, IMAGE_CURRENT } from "../../assembly/common/constants.ts";
 import { Journal, type PageWrite } from "../../bindings/shared/journal.ts";

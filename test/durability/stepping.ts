@@ -1,5 +1,5 @@
-// Real backends on the test's one thread, a step at a time: the routine that a call would run to its
-// end is taken out of it, and run between the steps of others.
+// Real backends on the test's one thread, a step at a time: the routine that a call would run to
+// its end is taken out of it, and run between the steps of others.
 
 import type { Backend } from "../../bindings/index.ts";
 import { BackendParts } from "../../bindings/shared/backend-parts.ts";

@@ -2,8 +2,9 @@
 // assembly/, or, for what TypeScript does, as subclasses and calls that parts.ts uses instead of the
 // right ones.
 
-import { ST_MISS } from "../../assembly/common/constants.ts";
+import { LOCK_CHECKPOINT, ST_MISS } from "../../assembly/common/constants.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
+import type { Attachment } from "../../bindings/shared/attachment.ts";
 import { Journal, type PageWrite } from "../../bindings/shared/journal.ts";
 import { PageIo, type PageIoParts } from "../../bindings/shared/page-io.ts";
 import type { Routine } from "../../bindings/shared/routine.ts";
@@ -51,13 +52,13 @@ export const newMutants: readonly Mutant[] = [
   mutant(
     "no image goes into the journal of a running checkpoint",
     "buffer/io.ts",
-    "      needed |= IMAGE_CURRENT;",
-    "      needed |= 0;",
+    "needed |= IMAGE_CURRENT;",
+    "needed |= 0;",
   ),
   mutant(
     "no image goes into the journal of the last checkpoint",
     "buffer/io.ts",
-    "let needed: u32 = desc.isImaged(committed) ? 0 : IMAGE_COMMITTED;",
+    "let needed: u32 = Imaged.has(file, block, committed) ? 0 : IMAGE_COMMITTED;",
     "let needed: u32 = 0;",
   ),
   mutant(
@@ -86,9 +87,9 @@ export const newMutants: readonly Mutant[] = [
     harmless: "it is passed by when its turn comes",
   },
   mutant(
-    "what is known of a page's images outlives its frame",
-    "buffer/desc.ts",
-    "    this.imagedEven = 0;\n    this.imagedOdd = 0;",
+    "what is known of a page's images is taken for another page's",
+    "buffer/imaged.ts",
+    "      entry.even = 0;\n      entry.odd = 0;\n",
     "",
   ),
   mutant(
@@ -159,11 +160,20 @@ class UnsyncedJournal extends Journal {
 }
 
 class UnsettledJournal extends Journal {
-  override *settle(): Routine<void> {}
+  readonly #attachment: Attachment;
+
+  constructor(...[attachment, storage]: ConstructorParameters<typeof Journal>) {
+    super(attachment, storage);
+    this.#attachment = attachment;
+  }
+
+  override *withCheckpointLock<Result>(work: () => Routine<Result>): Routine<Result> {
+    return yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, work);
+  }
 }
 
 function notedTooEarly(x: SharedExports, buffer: number): number {
   const needed = x.imagesNeeded(buffer);
-  x.setImaged(buffer, 1);
+  x.setImaged(x.fileOf(buffer) >>> 0, x.blockOf(buffer) >>> 0, 1);
   return needed;
 }

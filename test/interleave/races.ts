@@ -212,7 +212,7 @@ export class RaceCheck implements Watch {
 /** An address in words. */
 export function placeOf({ at }: World, address: number): string {
   const parts = Object.entries(at)
-    .filter(([name, start]) => !/headMask|columnBytes/.test(name) && start <= address)
+    .filter(([name, start]) => !/Mask|columnBytes/.test(name) && start <= address)
     .sort(([, a], [, b]) => b - a);
   const [name = "the header", start = 0] = parts[0] ?? [];
   const offset = address - start;

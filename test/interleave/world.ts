@@ -41,6 +41,8 @@ const HALF_BYTES = BLOCK_BYTES / HALVES;
 /** Identity and version. */
 const MARK_WORDS = 2;
 const STACK_BYTES = 8192;
+/** Of what is known of one page's images. */
+const IMAGED_ENTRY_BYTES = 16;
 /** Of a descriptor. */
 export const DESC_BYTES = 32;
 const DESC_WORDS = DESC_BYTES / WORD_BYTES;
@@ -71,6 +73,8 @@ export interface Layout {
   readonly strategy: number;
   readonly locks: number;
   readonly departed: number;
+  readonly imaged: number;
+  readonly imagedMask: number;
 }
 
 /** Memory, storage and one instance a slot. */
@@ -203,6 +207,7 @@ export class World {
       [this.at.descriptors, this.buffers * DESC_WORDS * WORD_BYTES],
       [this.at.heads, (this.at.headMask + 1) * WORD_BYTES],
       [this.at.holds, this.slots * this.at.columnBytes],
+      [this.at.imaged, (this.at.imagedMask + 1) * IMAGED_ENTRY_BYTES],
     ];
     const pages = [this.at.blocks, this.at.slotPages];
     const counts = [this.buffers, 2 * this.slots];
@@ -245,6 +250,8 @@ export class World {
       strategy: word(100),
       locks: word(104),
       departed: word(108),
+      imaged: word(124),
+      imagedMask: word(128),
     };
   }
 }

@@ -1,6 +1,6 @@
 // The background writer's arithmetic, written from the sheet and nothing else: one round over a
-// pool that is given as a list of buffers. It says which buffers are written, in which order, where the
-// next round begins and what the smoothed numbers are.
+// pool that is given as a list of buffers. It says which buffers are written, in which order, where
+// the next round begins and what the smoothed numbers are.
 //
 // It is the oracle of test/shared/writers.test.ts and shares no code with what it judges. It goes
 // one buffer at a time and writes at once, while the library looks at stretches and writes batches.
