@@ -32,7 +32,6 @@ import {
   PAGE_GOOD,
   ST_BAD_BUFFER,
   ST_MISS,
-  ST_OK,
   STATE_CHECKPOINT_NEEDED,
   STATE_DIRTY,
 } from "./common/constants";

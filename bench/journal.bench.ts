@@ -1,9 +1,9 @@
 /**
  * What durability costs: pages are loaded, and changed at random, with a checkpoint after every so
  * many, and each checkpoint is a commit that survives a crash. Ours writes old images into a
- * journal first; without `full_page_writes` it does not, and a crash in a checkpoint may leave a mixture.
- * SQLite with its rollback journal makes the same promise with the same number of commits; its rows
- * fill a page each, its cache is as large as our pool.
+ * journal first; without `full_page_writes` it does not, and a crash in a checkpoint may leave a
+ * mixture. SQLite with its rollback journal makes the same promise with the same number of
+ * commits; its rows fill a page each, its cache is as large as our pool.
  *
  * All write to the same disk, in turns, so that the ratio is worth more than the times.
  */

@@ -123,7 +123,7 @@ function declarationOf(name: string): Set<string> {
   const folder = join(root, "dist/bindings");
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
   const shape = new RegExp(
-    `^export declare (?:abstract )?class ${name}(?: extends (\\w+))?[^{]* \\{\\n([\\s\\S]*?)^\\}`,
+    `^export declare (?:abstract )?class ${name}\\b(?: extends (\\w+))?[^{]* \\{\\n([\\s\\S]*?)^\\}`,
     "m",
   );
   for (const file of files.filter((path) => path.endsWith(".d.ts"))) {

@@ -1,5 +1,5 @@
-// Compiles planted mistakes, in this process, each into a simulation build of its own, and hunts for
-// them: with growing bounds, then by chance.
+// Compiles planted mistakes, in this process, each into a simulation build of its own, and hunts
+// for them: with growing bounds, then by chance.
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

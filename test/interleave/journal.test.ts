@@ -1,6 +1,7 @@
-// Proves that a crash at any step brings back the last checkpoint, all pages together: with changes,
-// evictions, flushes, truncations and other checkpoints under way, and whoever dies. Besides: locks
-// for cleanup, locks that are only tried, rings, pages that are cleared instead of read.
+// Proves that a crash at any step brings back the last checkpoint, all pages together: with
+// changes, evictions, flushes, truncations and other checkpoints under way, and whoever dies.
+// Besides: locks for cleanup, locks that are only tried, rings, pages that are cleared instead of
+// read.
 //
 // A crash is looked at after every step that storage would show (cuts.ts). test/long goes further.
 

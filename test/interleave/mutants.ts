@@ -1,6 +1,6 @@
-// Mistakes planted in the sources, to see that the searches find them (hunt.ts): each a replacement in
-// one file of assembly/. Those of the journal, of cleanup locks and of cleared pages, and those in
-// TypeScript, stand in new-mutants.ts.
+// Mistakes planted in the sources, to see that the searches find them (hunt.ts): each a
+// replacement in one file of assembly/. Those of the journal, of cleanup locks and of cleared
+// pages, and those in TypeScript, stand in new-mutants.ts.
 
 import type { Plants } from "./parts.ts";
 

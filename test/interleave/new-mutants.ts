@@ -1,6 +1,6 @@
 // Mistakes planted in what makes a checkpoint a commit, in cleanup locks and in cleared pages: in
-// assembly/, or, for what TypeScript does, as subclasses and calls that parts.ts uses instead of the
-// right ones.
+// assembly/, or, for what TypeScript does, as subclasses and calls that parts.ts uses instead of
+// the right ones.
 
 import { LOCK_CHECKPOINT, ST_MISS } from "../../assembly/common/constants.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";

@@ -1,8 +1,8 @@
 // The operations of a backend for the scheduler. What waits or touches storage are the routines of
-// bindings/shared themselves (parts.ts); what their callers do around them - pin, lock, change, give
-// back - is done here by the same calls in the same order, so that bytes can be touched in halves.
-// What an operation believes to have is noted when it has it, and no longer noted before it gives
-// it back.
+// bindings/shared themselves (parts.ts); what their callers do around them - pin, lock, change,
+// give back - is done here by the same calls in the same order, so that bytes can be touched in
+// halves. What an operation believes to have is noted when it has it, and no longer noted before
+// it gives it back.
 
 import {
   BUFFER_MASK,

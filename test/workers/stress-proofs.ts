@@ -53,8 +53,8 @@ function changeAfterwards({ backend, relation }: Stress, versions: Versions): vo
 
 /**
  * With deaths: each page is whole and has at least the changes that were completed and at most
- * those that were begun; nothing is locked, pinned or stuck; and a restart finds a checkpoint that was
- * taken under the load, no page older or newer than that.
+ * those that were begun; nothing is locked, pinned or stuck; and a restart finds a checkpoint that
+ * was taken under the load, no page older or newer than that.
  */
 export async function outliveTheTerminated(options: StressOptions): Promise<void> {
   await stressed(options, async (stress) => {
