@@ -4,6 +4,7 @@
  * browser's bundle carries no Node code and the reverse.
  */
 
+export type { CancelSignal } from "./abi/cancel-signal.ts";
 export * from "./abi/errors.ts";
 export type { BufferId, ChunkPtr, ContextPtr, ForkId } from "./abi/pointers.ts";
 export type { WasmMemory, WasmModule } from "./abi/wasm-types.ts";

@@ -15,6 +15,7 @@ import {
   ST_WAIT,
   STATUS_RUNNING,
 } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError } from "../abi/errors.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import { PAUSE, type Routine, SELF, SLEEP } from "./routine.ts";
@@ -113,7 +114,7 @@ export class Attachment {
   }
 
   /** As {@link sleep}, without blocking the thread. The word is looked at anew in any case. */
-  async awaitWord(signal?: AbortSignal): Promise<void> {
+  async awaitWord(signal?: CancelSignal): Promise<void> {
     const words = this.i32;
     const word = (words[(this.#slotAddress + SLOT_SLEEPING_ON_OFFSET) / WORD_BYTES] ?? 0) >>> 0;
     const value = words[(this.#slotAddress + SLOT_SLEEP_VALUE_OFFSET) / WORD_BYTES] ?? 0;
@@ -126,7 +127,7 @@ export class Attachment {
   }
 
   /** Lets time pass without blocking the thread. A long rest ends early with the region. */
-  async rest(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  async rest(milliseconds: number, signal?: CancelSignal): Promise<void> {
     const long = milliseconds >= LONG_REST_MS && waitAsync !== undefined;
     await keepingAlive(long ? this.#statusChange(milliseconds) : elapsed(milliseconds), signal);
     this.mustRun();
@@ -211,7 +212,7 @@ function elapsed(milliseconds: number): Promise<void> {
 }
 
 /** A pending `waitAsync` alone would let a Node process end; a timer holds it until then. */
-async function keepingAlive(waiting: Promise<unknown>, signal?: AbortSignal): Promise<void> {
+async function keepingAlive(waiting: Promise<unknown>, signal?: CancelSignal): Promise<void> {
   const timer = setInterval(() => {}, LOOK_AGAIN_MS);
   let forget = (): void => {};
   try {

@@ -13,6 +13,7 @@ import {
   COUNTER_HITS,
   IO_CONTEXT_TEMP,
 } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import type { ProcessMemory } from "../process/memory.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
@@ -99,7 +100,7 @@ export class BackendParts {
   }
 
   /** Runs a routine without blocking this thread. */
-  run<Result>(routine: Routine<Result>, signal?: AbortSignal): Promise<Result> {
+  run<Result>(routine: Routine<Result>, signal?: CancelSignal): Promise<Result> {
     this.#ground.mustBeAttached();
     return run(this.#ground.attachment, this.#ground.storage, routine, signal);
   }

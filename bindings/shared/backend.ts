@@ -18,6 +18,7 @@ import {
   ST_BUSY,
   STATUS_RUNNING,
 } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError, TooManyConnectionsError } from "../abi/errors.ts";
 import { instantiate } from "../abi/load.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
@@ -324,7 +325,7 @@ export class Backend {
   }
 
   /** As {@link checkpointSync}; between two batches of pages the thread is free for other work. */
-  checkpoint(options: CheckpointOptions = {}, signal?: AbortSignal): Promise<CheckpointResult> {
+  checkpoint(options: CheckpointOptions = {}, signal?: CancelSignal): Promise<CheckpointResult> {
     return this.#parts.run(this.#parts.checkpoints.run(options), signal);
   }
 

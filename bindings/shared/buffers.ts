@@ -14,6 +14,7 @@ import {
   ST_CHANGING,
   ST_OK,
 } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";
 import { type AsyncReadOptions, NumberPool, type ReadOptions } from "./number-pool.ts";
 import { PinnedBuffer } from "./pinned-buffer.ts";
@@ -56,7 +57,23 @@ export class BufferPool extends NumberPool {
    */
   readSync(relation: Relation, block: number, options: ReadOptions = {}): PinnedBuffer {
     checkBlock(block);
-    return this.parts.runSync(this.#read(relation.id, block, options));
+    const plain = options.mode === undefined && options.strategy === undefined;
+    const page = plain ? this.#readNow(relation.id, block) : undefined;
+    return page ?? this.parts.runSync(this.#read(relation.id, block, options));
+  }
+
+  /** A page that is in the pool and free to be read, without a routine; undefined if it is not. */
+  #readNow(id: ForkId, block: number): PinnedBuffer | undefined {
+    const { exports } = this.parts.attachment;
+    const buffer = exports.pin(id, block) as BufferId;
+    if (buffer < 0) return undefined;
+    const count = this.#shares.get(buffer) ?? 0;
+    if (count === 0 && exports.lockShareNow(buffer) !== ST_OK) {
+      exports.unpin(buffer);
+      return undefined;
+    }
+    this.#shares.set(buffer, count + 1);
+    return new PinnedBuffer(this, buffer, block, true);
   }
 
   /** As {@link readSync}, without blocking the thread. */
@@ -81,7 +98,7 @@ export class BufferPool extends NumberPool {
     relation: Relation,
     block: number,
     change: (bytes: Uint8Array) => void,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void> {
     checkBlock(block);
     return this.parts.run(this.#change(relation.id, block, change), signal);

@@ -18,6 +18,7 @@ import {
   ST_JOURNAL,
   ST_OK,
 } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import type { Attachment } from "./attachment.ts";
@@ -51,7 +52,7 @@ export interface ReadOptions {
 /** As {@link ReadOptions}, for a promise. */
 export interface AsyncReadOptions extends ReadOptions {
   /** Gives up at the next wait, with 57014. */
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
 }
 
 /** What a {@link BufferPool} is made of. @internal */
@@ -64,7 +65,7 @@ export interface BufferPoolParts {
   readonly local: LocalBuffers;
   readonly settings: ResolvedSettings;
   runSync<Result>(routine: Routine<Result>): Result;
-  run<Result>(routine: Routine<Result>, signal?: AbortSignal): Promise<Result>;
+  run<Result>(routine: Routine<Result>, signal?: CancelSignal): Promise<Result>;
 }
 
 /** The pool's calls that deal in numbers. */
@@ -221,18 +222,18 @@ export class NumberPool {
    *
    * @throws {@link BufferError} 55P03 if it is still held then
    */
-  async lockShareAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
+  async lockShareAsync(buffer: BufferId, signal?: CancelSignal): Promise<void> {
     const lock = (): Routine<number> => this.locks.share(buffer);
     this.settle(await this.parts.run(this.#whenFree(buffer, lock), signal));
   }
 
   /** As {@link lockExclusive}, without blocking the thread. */
-  async lockExclusiveAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
+  async lockExclusiveAsync(buffer: BufferId, signal?: CancelSignal): Promise<void> {
     this.settle(await this.parts.run(this.exclusiveRoutine(buffer), signal));
   }
 
   /** As {@link lockForCleanup}, without blocking the thread. */
-  async lockForCleanupAsync(buffer: BufferId, signal?: AbortSignal): Promise<void> {
+  async lockForCleanupAsync(buffer: BufferId, signal?: CancelSignal): Promise<void> {
     const lock = (): Routine<number> => this.locks.cleanup(buffer);
     this.settle(await this.parts.run(this.#whenFree(buffer, lock), signal));
   }

@@ -9,6 +9,7 @@
  */
 
 import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { PallocError } from "../abi/errors.ts";
 import type { BufferPool } from "./buffers.ts";
 import type { PageIo } from "./page-io.ts";
@@ -30,7 +31,7 @@ export interface PrewarmOptions {
   /** Called now and then with the number of blocks done, and of all; at the end in any case. */
   readonly onProgress?: (done: number, total: number) => void;
   /** Of the promise form: gives up at the next wait, with 57014. */
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
 }
 
 /** Between two calls of `onProgress`, at least. */

@@ -31,6 +31,7 @@ import {
   IO_CONTEXT_NORMAL,
   NEED_READ,
 } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, DataCorruptedError, PallocError } from "../abi/errors.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";
 import { checkBlocks, StorageError } from "../storage/manager.ts";
@@ -179,7 +180,7 @@ export class ReadStream {
   }
 
   /** As {@link nextSync}, without blocking the thread. */
-  async next(signal?: AbortSignal): Promise<BufferId | undefined> {
+  async next(signal?: CancelSignal): Promise<BufferId | undefined> {
     this.#enter();
     try {
       const found = this.#atOnce();

@@ -20,6 +20,7 @@
  */
 
 import { ST_SELF } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import { cancelled } from "./statuses.ts";
@@ -162,7 +163,7 @@ export async function run<Result>(
   attachment: Attachment,
   storage: StorageManager,
   routine: Routine<Result>,
-  signal?: AbortSignal,
+  signal?: CancelSignal,
 ): Promise<Result> {
   let next = routine.next();
   let heldSince = Number.POSITIVE_INFINITY;
@@ -198,7 +199,7 @@ async function perform(
   attachment: Attachment,
   storage: StorageManager,
   step: Step,
-  signal: AbortSignal | undefined,
+  signal: CancelSignal | undefined,
 ): Promise<void> {
   if (step.op === "sleep") await attachment.awaitWord(signal);
   else if (step.op === "pause" || step.op === "self") await attachment.rest(LOOK_AGAIN_MS);

@@ -28,6 +28,7 @@ import {
   ST_WAIT,
   STATUS_RUNNING,
 } from "../../assembly/common/constants.ts";
+import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError } from "../abi/errors.ts";
 import type { Attachment } from "./attachment.ts";
 import type { CheckpointOptions, CheckpointResult, Checkpoints } from "./checkpoint.ts";
@@ -75,7 +76,7 @@ export interface WriterRound {
 /** How a loop runs. */
 export interface WriterOptions {
   /** Ends it at its next wait. */
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
   /** Gets errors; the loop goes on a second later. Default: the loop ends with the error. */
   readonly onError?: (error: unknown) => void;
 }
@@ -88,7 +89,7 @@ export interface WriterGround {
   readonly checkpoints: Checkpoints;
   readonly settings: ResolvedSettings;
   runSync<Result>(routine: Routine<Result>): Result;
-  run<Result>(routine: Routine<Result>, signal?: AbortSignal): Promise<Result>;
+  run<Result>(routine: Routine<Result>, signal?: CancelSignal): Promise<Result>;
 }
 
 /** What is looked at before anything is written. */
@@ -350,7 +351,7 @@ export class Checkpointer {
   }
 
   /** As {@link timedSync}, without blocking the thread in a wait. */
-  timed(options: CheckpointOptions = {}, signal?: AbortSignal): Promise<CheckpointResult> {
+  timed(options: CheckpointOptions = {}, signal?: CancelSignal): Promise<CheckpointResult> {
     return this.#ground.run(this.#timed(options), signal);
   }
 
