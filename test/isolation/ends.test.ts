@@ -23,13 +23,24 @@ const { PALLOC_LONG } = process.env;
 /** Threads that end: 1,000 take a minute, so `npm test` has fewer; PALLOC_LONG asks for all. */
 const EXITS = PALLOC_LONG === undefined ? 120 : 1000;
 const AT_ONCE = 2;
+const LOOKS = 10;
+const LOOK_MS = 20;
 
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
-function residentBytes(): number {
-  collect();
-  return process.memoryUsage().rss;
+/**
+ * What stays resident: the engine gives collected memories back in a thread of its own, which comes
+ * late when others need the processor. So it is the least of several looks, before as after.
+ */
+async function residentBytes(): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let look = 0; look < LOOKS; look += 1) {
+    collect();
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    least = Math.min(least, process.memoryUsage().rss);
+  }
+  return least;
 }
 
 /** Touches a megabyte of a memory. */
@@ -42,17 +53,20 @@ function live(memory: ProcessMemory): void {
 }
 
 describe("resident memory", () => {
-  it.each(builds)("stays in bounds over 1,000 memories made and disposed of (%s)", (_, checked) => {
-    const cycle = (): void => {
-      const memory = ProcessMemory.createSync({ checked });
-      live(memory);
-      memory.dispose();
-    };
-    for (let warmUp = 0; warmUp < 50; warmUp += 1) cycle();
-    const before = residentBytes();
-    for (let round = 0; round < CYCLES; round += 1) cycle();
-    expect(residentBytes() - before).toBeLessThan(BOUND_BYTES);
-  });
+  it.each(builds)(
+    "stays in bounds over 1,000 memories made and disposed of (%s)",
+    async (_, checked) => {
+      const cycle = (): void => {
+        const memory = ProcessMemory.createSync({ checked });
+        live(memory);
+        memory.dispose();
+      };
+      for (let warmUp = 0; warmUp < 50; warmUp += 1) cycle();
+      const before = await residentBytes();
+      for (let round = 0; round < CYCLES; round += 1) cycle();
+      expect((await residentBytes()) - before).toBeLessThan(BOUND_BYTES);
+    },
+  );
 
   it(`stays in bounds over ${EXITS} threads that end with a memory`, async () => {
     const url = new URL("worker.mjs", import.meta.url);
@@ -66,9 +80,9 @@ describe("resident memory", () => {
     };
     const together = (): Promise<unknown> => Promise.all(Array.from({ length: AT_ONCE }, lives));
     for (let warmUp = 0; warmUp < 10; warmUp += 1) await together();
-    const before = residentBytes();
+    const before = await residentBytes();
     for (let round = 0; round < EXITS; round += AT_ONCE) await together();
-    expect(residentBytes() - before).toBeLessThan(BOUND_BYTES);
+    expect((await residentBytes()) - before).toBeLessThan(BOUND_BYTES);
   }, 300_000);
 });
 
