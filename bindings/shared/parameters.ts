@@ -144,14 +144,6 @@ export const parameters: readonly Parameter[] = [
     max: 1000,
   },
   {
-    name: "fsync",
-    vartype: "bool",
-    unit: null,
-    context: "sighup",
-    description: "Whether writes are made durable; off loses data when the machine stops.",
-    bootValue: true,
-  },
-  {
     name: "full_page_writes",
     vartype: "bool",
     unit: null,

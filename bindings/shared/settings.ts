@@ -48,8 +48,6 @@ export interface Settings {
   readonly temp_buffers?: string | number;
   /** Page cache that maintenance may use. Default `"2MB"`; a bare number is kB; 0 no limit. */
   readonly vacuum_buffer_usage_limit?: string | number;
-  /** Whether writes are made durable. Default on; off loses data when the machine stops. */
-  readonly fsync?: string | number | boolean;
   /** Whether pages are kept as the last checkpoint left them until the next. Default on. */
   readonly full_page_writes?: string | number | boolean;
   /** Whether pages with a wrong checksum are read all the same. Default off. */
@@ -88,7 +86,6 @@ export interface SettingValues {
   readonly temp_buffers: number;
   /** kB. */
   readonly vacuum_buffer_usage_limit: number;
-  readonly fsync: boolean;
   readonly full_page_writes: boolean;
   readonly ignore_checksum_failure: boolean;
   readonly zero_damaged_pages: boolean;
