@@ -213,7 +213,7 @@ export const FORK_INIT = 3;
 export const BUFFER_MASK = 0x0fffffff;
 /** The frame is this backend's to read into; finish with finishRead. */
 export const NEED_READ = 0x10000000;
-/** The page stands in this backend's write page; write it, finish with finishWrite. */
+/** The frame is in this backend's write: write a copy of it, finish with finishWrite. */
 export const NEED_WRITE = 0x20000000;
 /** Somebody else reads into the frame; sleep, then ensureValid. */
 export const IN_PROGRESS = 0x40000000;

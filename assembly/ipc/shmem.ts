@@ -62,7 +62,7 @@ const CHECKPOINT_ENTRY_BYTES: u32 = 16;
 /** Entries of the table of images a buffer: what was evicted is remembered for a while. */
 const IMAGED_PER_BUFFER: u32 = 4;
 const IMAGED_ENTRY_BYTES: u32 = 16;
-/** The shadow page and the write page of a backend. */
+/** The shadow page and the scratch page of a backend. */
 const PAGES_PER_SLOT: u32 = 2;
 /** State words and requests of a backend. */
 const REQUESTS_BYTES: u32 = CACHE_LINE_BYTES + IO_REQUESTS * IO_REQUEST_BYTES;

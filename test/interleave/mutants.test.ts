@@ -2,9 +2,11 @@
 // within a minute, and the ones that no schedule can tell from the right thing say why. The whole
 // list is hunted in test/long; here those that need most of the harness.
 
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { compileMutant, hunt } from "./hunt.ts";
-import { type Mutant, mutants } from "./mutants.ts";
+import { type Mutant, mutants, otherMutants } from "./mutants.ts";
+import { newMutants } from "./new-mutants.ts";
 
 const SEED = 20260727;
 const MINUTE_MS = 60_000;
@@ -26,6 +28,17 @@ describe("a planted mistake", () => {
       expect(found?.error.schedule).toMatch(/^[oabc]/);
     },
     2 * MINUTE_MS,
+  );
+
+  // A source that has moved on would leave a mistake that nobody can plant any more.
+  it.each([...mutants, ...otherMutants, ...newMutants])(
+    "has its one place: $name",
+    ({ patches }) => {
+      for (const { file, find } of patches) {
+        const source = readFileSync(new URL(`../../assembly/${file}`, import.meta.url), "utf8");
+        expect(source.split(find), file).toHaveLength(2);
+      }
+    },
   );
 
   it("is planted in one place or not at all", async () => {

@@ -40,13 +40,13 @@ export const newMutants: readonly Mutant[] = [
   mutant(
     "a change looks at the interval after it stands",
     "buffer/change.ts",
-    "    const interval = Region.get().getInterval();\n    if (desc.changed != interval) {\n      if (slot.dirtyBefore != 0 && Region.get().journalled != 0) return ST_JOURNAL;\n      desc.changed = interval;\n    }\n    slot.setChanging(0);",
-    "    const before = Region.get().getInterval();\n    if (desc.changed != before && slot.dirtyBefore != 0 && Region.get().journalled != 0) return ST_JOURNAL;\n    slot.setChanging(0);\n    desc.changed = Region.get().getInterval();",
+    "      if (isLastCopy && Region.get().journalled != 0) return ST_JOURNAL;\n      desc.changed = interval;\n    }\n    slot.setChanging(0);",
+    "      if (isLastCopy && Region.get().journalled != 0) return ST_JOURNAL;\n    }\n    slot.setChanging(0);\n    desc.changed = Region.get().getInterval();",
   ),
   mutant(
     "a page that a checkpoint must keep is changed without asking for the journal",
     "buffer/change.ts",
-    "      if (slot.dirtyBefore != 0 && Region.get().journalled != 0) return ST_JOURNAL;\n",
+    "      if (isLastCopy && Region.get().journalled != 0) return ST_JOURNAL;\n",
     "",
   ),
   mutant(
