@@ -167,13 +167,13 @@ describe.each(everywhere)("%s", (_, checked, files) => {
     const spoil = (page: Uint8Array): void => {
       page[3000] = (page[3000] ?? 0) ^ 1;
     };
-    for (const [setting, mode, stamp] of [
-      ["fsync", "normal", undefined],
-      ["fsync", "zeroOnError", 0],
-      ["zero_damaged_pages", "normal", 0],
-      ["ignore_checksum_failure", "normal", 1],
+    for (const [given, mode, stamp] of [
+      [{}, "normal", undefined],
+      [{}, "zeroOnError", 0],
+      [{ zero_damaged_pages: true }, "normal", 0],
+      [{ ignore_checksum_failure: true }, "normal", 1],
     ] as const) {
-      const settings = { temp_buffers: TEMP_BUFFERS, [setting]: true };
+      const settings = { temp_buffers: TEMP_BUFFERS, ...given };
       const pool = await openPool({ checked, files, settings });
       const backend = pool.attach();
       const relation = stamped(backend, "t", TEMP_BUFFERS + 1, true);
