@@ -25,7 +25,7 @@ import { ClosedError, PallocError } from "../abi/errors.ts";
 import { compile } from "../abi/load.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import type { StorageManager } from "../storage/manager.ts";
-import { ownedRegions } from "./backend.ts";
+import { ownedRegions } from "./attach.ts";
 import { type CarvedRegion, carve, checkSegments } from "./carve.ts";
 import { readControl } from "./control.ts";
 import { type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
