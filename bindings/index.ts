@@ -129,6 +129,7 @@ export type {
   UsageCountRow,
 } from "./shared/statistics.ts";
 export { ringSize, Strategy, type StrategyKind } from "./shared/strategy.ts";
+export { TemporaryFile } from "./shared/temporary-file.ts";
 export type { WatchableWorker } from "./shared/threads.ts";
 export {
   type StorageProblem,

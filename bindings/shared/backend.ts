@@ -11,6 +11,7 @@
 
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
+import type { MemoryContext } from "../process/context.ts";
 import { ProcessMemory, type ProcessMemoryOptions } from "../process/memory.ts";
 import type { StorageManager, StorageOpener } from "../storage/manager.ts";
 import { abandoned, admit, admitSync, claimOrClose, leave } from "./attach.ts";
@@ -27,6 +28,7 @@ import type { Routine } from "./routine.ts";
 import { type ResolvedSettings, resolveSettings } from "./settings.ts";
 import { openStorage, openStorageSync } from "./storage-opener.ts";
 import { isTemporary } from "./temp-numbers.ts";
+import { TemporaryFile } from "./temporary-file.ts";
 import {
   atThreadExit,
   browserIdentity,
@@ -270,6 +272,22 @@ export class Backend {
   /** As {@link prewarmSync}, without blocking the thread. */
   prewarm(relation: Relation, options: PrewarmOptions = {}): Promise<number> {
     return this.#parts.run(this.#parts.prewarm.run(relation, options), options.signal);
+  }
+
+  /**
+   * Makes a temporary file of this backend, for work that does not fit into memory. It is gone when
+   * it is closed, and when the backend ends in whatever way. May wait for storage.
+   *
+   * @param context - where its one block of 8 kB is allocated; close the file before this context
+   *   is reset or deleted. Default: TopMemoryContext
+   * @see PostgreSQL: src/backend/storage/file/buffile.c, BufFileCreateTemp
+   */
+  createTemporaryFile(context: MemoryContext = this.memory.top): TemporaryFile {
+    this.#mustBeAttached();
+    const { temporary } = this.#parts;
+    const number = temporary.createFile();
+    const remove = (): void => temporary.removeFile(number);
+    return new TemporaryFile({ storage: this.#storage, number, context, remove });
   }
 
   // ── Whole region ───────────────────────────────────────────────────────────────────────────────

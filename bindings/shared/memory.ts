@@ -44,6 +44,7 @@ import {
   type UsageCountRow,
   usageCounts,
 } from "./statistics.ts";
+import { removeTemporaries } from "./temp-relations.ts";
 import { type ThreadWatch, type WatchableWorker, watchThreads } from "./threads.ts";
 import { SharedViews } from "./views.ts";
 
@@ -319,11 +320,19 @@ export class SharedMemory {
 
   #reap(slot: number, threadId: number): void {
     if (this.#closed) return;
+    this.#removeTemporaries(slot);
     if (this.#exports.reap(slot) === ST_BUSY) {
       setTimeout(() => this.#reap(slot, threadId), REAP_AGAIN_MS);
       return;
     }
     for (const listener of this.#listeners) listener({ slot, threadId });
+  }
+
+  /** Before the slot is free. What fails here is left to the next backend in it. */
+  #removeTemporaries(slot: number): void {
+    try {
+      removeTemporaries(this.#storage, slot);
+    } catch {}
   }
 
   // ── Layout ─────────────────────────────────────────────────────────────────────────────────────

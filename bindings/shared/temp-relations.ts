@@ -3,9 +3,10 @@
  * private to it, are looked up before those of the control document, as pg_temp is, and end with
  * the backend.
  *
- * Files have numbers of the backend's slot. No control document names them: those of a killed
- * process are removed at the next start, those of a killed thread by the next backend in its slot,
- * before its first temporary relation.
+ * Files have numbers of the backend's slot, temporary files without a name too (temporary-file.ts).
+ * No control document names them: those of a killed process are removed at the next start, those of
+ * a killed thread by the owner of the region before it gives the slot back, and what could not be
+ * removed then by the next backend in that slot.
  *
  * PostgreSQL: src/backend/catalog/namespace.c, InitTempTableNamespace, RemoveTempRelations
  */
@@ -31,6 +32,8 @@ export class TempRelations {
   readonly #slot: number;
   readonly #numbers = new Map<string, number>();
   readonly #names = new Map<number, string>();
+  /** Numbers of temporary files. */
+  readonly #files = new Set<number>();
   #count = 0;
   #cleaned = false;
 
@@ -48,11 +51,28 @@ export class TempRelations {
    */
   create(name: string): number {
     if (this.#numbers.has(name)) throw alreadyExists(name);
+    const number = this.#createFork();
+    this.#note(name, number);
+    return number;
+  }
+
+  /** Makes an empty file without a name. May wait for storage. @returns its number */
+  createFile(): number {
+    const number = this.#createFork();
+    this.#files.add(number);
+    return number;
+  }
+
+  /** Removes a file; nothing happens if it is gone. */
+  removeFile(number: number): void {
+    if (this.#files.delete(number)) unlinkForks(this.#storage, number);
+  }
+
+  #createFork(): number {
     this.#removeLeftOvers();
     const number = this.#freeNumber();
-    this.#unlink(number);
+    unlinkForks(this.#storage, number);
     this.#storage.createSync(number, 0);
-    this.#note(name, number);
     return number;
   }
 
@@ -85,7 +105,7 @@ export class TempRelations {
     const number = this.#numbers.get(name);
     if (number === undefined) return false;
     this.#buffers.dropForks(number);
-    this.#unlink(number);
+    unlinkForks(this.#storage, number);
     this.#numbers.delete(name);
     this.#names.delete(number);
     return true;
@@ -102,23 +122,24 @@ export class TempRelations {
   }
 
   /**
-   * Ends all temporary relations: pages are forgotten, pinned or not, and files removed. Every file
-   * is tried. Idempotent.
+   * Ends all temporary relations and files: pages are forgotten, pinned or not, and files removed.
+   * Every file is tried. Idempotent.
    *
    * @throws what storage threw, as an `AggregateError` if several did
    */
   detach(): void {
     this.#buffers.detach();
     const thrown: unknown[] = [];
-    for (const number of this.#names.keys()) {
+    for (const number of [...this.#names.keys(), ...this.#files]) {
       try {
-        this.#unlink(number);
+        unlinkForks(this.#storage, number);
       } catch (error) {
         thrown.push(error);
       }
     }
     this.#names.clear();
     this.#numbers.clear();
+    this.#files.clear();
     if (thrown.length > 1) {
       throw new AggregateError(thrown, `${thrown.length} temporary relations were not removed`);
     }
@@ -128,28 +149,21 @@ export class TempRelations {
   /** What a backend that was in this slot before left behind. */
   #removeLeftOvers(): void {
     if (this.#cleaned) return;
-    for (const number of this.#storage.relationsSync()) {
-      if (isOwnTemporary(number, this.#slot)) this.#unlink(number);
-    }
+    removeTemporaries(this.#storage, this.#slot);
     this.#cleaned = true;
   }
 
   #freeNumber(): number {
-    if (this.#names.size >= MAX_TEMP_RELATIONS) {
-      const message = `a backend has ${MAX_TEMP_RELATIONS} temporary relations at most`;
+    if (this.#names.size + this.#files.size >= MAX_TEMP_RELATIONS) {
+      const message = `a backend has ${MAX_TEMP_RELATIONS} temporary files at most`;
       throw new PallocError("54000", message, { hint: "Drop one first." });
     }
     // Ends: fewer numbers are in use than there are.
     for (;;) {
       const number = tempNumber(this.#slot, this.#count);
       this.#count += 1;
-      if (!this.#names.has(number)) return number;
+      if (!this.#names.has(number) && !this.#files.has(number)) return number;
     }
-  }
-
-  /** Removes all forks, the main one last: it is the one that left-overs are found by. */
-  #unlink(number: number): void {
-    for (const fork of FORKS) this.#storage.unlinkSync(number, fork);
   }
 
   #note(name: string, number: number): void {
@@ -160,6 +174,22 @@ export class TempRelations {
 
 /** From the last to the main one. */
 const FORKS = Array.from({ length: FORK_INIT + 1 }, (_, index) => (FORK_INIT - index) as Fork);
+
+/** Removes all forks, the main one last: it is the one that left-overs are found by. */
+function unlinkForks(storage: StorageManager, number: number): void {
+  for (const fork of FORKS) storage.unlinkSync(number, fork);
+}
+
+/**
+ * Removes the files of a slot's temporary relations, whoever was the backend in it and is no more.
+ *
+ * @internal
+ */
+export function removeTemporaries(storage: StorageManager, slot: number): void {
+  for (const number of storage.relationsSync()) {
+    if (isOwnTemporary(number, slot)) unlinkForks(storage, number);
+  }
+}
 
 function alreadyExists(name: string): RelationError {
   return new RelationError("42P07", `relation "${name}" already exists`);
