@@ -7,8 +7,9 @@
  *   │ one block of 8 kB    ├──────────────►│ block 0 │ block 1 │ block 2 │
  *   └──────────────────────┘ rewound: read └─────────┴─────────┴─────────┴─ ─ ─
  *
- * The block is a chunk of a memory context, so that it counts as memory like everything else; it is
- * the only memory a file takes. Its number is one of the backend's temporary relations: whatever
+ * The block is a chunk of a memory context, so that it counts as memory like everything else. It is
+ * the only memory a file takes, and it takes it only between the first byte and the last of either
+ * way: files that wait to be read take none. The file's number is one of the backend's temporary relations: whatever
  * ends, the query, the backend, its thread or the process, removes the file with those.
  *
  * Cost: a copy of each byte in, one out, and one call of storage for each 8 kB each way.
@@ -40,7 +41,7 @@ export class TemporaryFile {
   readonly #number: number;
   readonly #context: MemoryContext;
   readonly #remove: () => void;
-  readonly #block: ChunkPtr;
+  #block: ChunkPtr | undefined;
   /** Bytes written, and the place of the next read. */
   #bytes = 0;
   #position = 0;
@@ -54,7 +55,6 @@ export class TemporaryFile {
     this.#number = number;
     this.#context = context;
     this.#remove = remove;
-    this.#block = context.alloc(BLOCK_BYTES);
   }
 
   /** Bytes written so far. */
@@ -71,21 +71,22 @@ export class TemporaryFile {
    */
   append(from: number, bytes: number): void {
     this.#mustBe(false);
-    const { u8 } = this.#context.memory;
     for (let done = 0; done < bytes; ) {
       const at = this.#bytes % BLOCK_BYTES;
       const part = Math.min(bytes - done, BLOCK_BYTES - at);
-      u8.copyWithin(this.#block + at, from + done, from + done + part);
+      const to = this.#takeBlock() + at;
+      this.#context.memory.u8.copyWithin(to, from + done, from + done + part);
       this.#bytes += part;
       done += part;
       if (at + part === BLOCK_BYTES) this.#write();
     }
   }
 
-  /** Ends the writing; reading begins at the first byte. May wait for storage. */
+  /** Ends the writing; reading begins at the first byte. Frees the block. May wait for storage. */
   rewind(): void {
     this.#mustBeOpen();
     if (!this.#reading && this.#bytes % BLOCK_BYTES > 0) this.#write();
+    this.#freeBlock();
     this.#reading = true;
     this.#position = 0;
   }
@@ -99,18 +100,19 @@ export class TemporaryFile {
    */
   read(to: number, bytes: number): number {
     this.#mustBe(true);
-    const { u8 } = this.#context.memory;
     const end = Math.min(bytes, this.#bytes - this.#position);
     for (let done = 0; done < end; ) {
       const at = this.#position % BLOCK_BYTES;
+      const from = this.#takeBlock() + at;
       if (at === 0) {
         this.#storage.readSync(this.#number, 0, this.#position / BLOCK_BYTES, this.#view());
       }
       const part = Math.min(end - done, BLOCK_BYTES - at);
-      u8.copyWithin(to + done, this.#block + at, this.#block + at + part);
+      this.#context.memory.u8.copyWithin(to + done, from, from + part);
       this.#position += part;
       done += part;
     }
+    if (this.#position === this.#bytes) this.#freeBlock();
     return end;
   }
 
@@ -119,7 +121,7 @@ export class TemporaryFile {
     if (this.#closed) return;
     this.#closed = true;
     try {
-      this.#context.memory.free(this.#block);
+      this.#freeBlock();
     } finally {
       this.#remove();
     }
@@ -141,7 +143,19 @@ export class TemporaryFile {
   }
 
   #view(): Uint8Array {
-    return this.#context.memory.u8.subarray(this.#block, this.#block + BLOCK_BYTES);
+    const block = this.#takeBlock();
+    return this.#context.memory.u8.subarray(block, block + BLOCK_BYTES);
+  }
+
+  #takeBlock(): ChunkPtr {
+    this.#block ??= this.#context.alloc(BLOCK_BYTES);
+    return this.#block;
+  }
+
+  #freeBlock(): void {
+    if (this.#block === undefined) return;
+    this.#context.memory.free(this.#block);
+    this.#block = undefined;
   }
 
   #mustBe(reading: boolean): void {
