@@ -2,12 +2,13 @@
  * A hash aggregation whose table lives in wasm process memory. What is kept of each group is its
  * transition state (transition.ts); this file finds a key's state and never looks inside. Each
  * backend runs one over its share of the pages (the partial phase); the leader runs one over their
- * results (the final phase). Both obey the same limit.
+ * results (the final phase). Both obey the same limit (hash-limit.ts).
  *
- *   ExecutorState                per-query context: the result, and everything below
+ *   ExecutorState                per-query context
  *   ├─ ExprContext               per-tuple context: one row's key, reset after each row
  *   ├─ HashAgg meta context      the bucket array, doubled when three quarters are taken
- *   └─ HashAgg hashed tuples     one chunk a group
+ *   ├─ HashAgg hashed tuples     one chunk a group
+ *   └─ HashAgg spill             once it spills: a record in hand, a block a file in use
  *
  *          0               4           8
  *         ┌───────────────┬───────────┐
@@ -18,19 +19,25 @@
  *   entry │ transition state │ key length   │ key bytes │pad│ to 8 bytes
  *         └──────────────────┴──────────────┴───────────┴───┘
  *
- * The limit is work_mem × hash_mem_multiplier, compared with what the two HashAgg contexts have
- * taken in blocks, after each new group. Beyond it the aggregation refuses; it does not spill.
+ * Where the next group would not fit the table grows no more: rows of groups that are in it still
+ * go into their states, rows of others are spilled (spill.ts), each as an entry of its own. When
+ * the groups are taken out, first those of the table come, then the table is emptied and filled
+ * from one batch of the spilled after the other; a batch that does not fit spills again, by further
+ * bits of the hash. Each pass finishes at least one group, so it ends.
  *
- * PostgreSQL: src/backend/executor/nodeAgg.c, hash_agg_check_limits and hash_create_memory;
+ * PostgreSQL: src/backend/executor/nodeAgg.c, hash_agg_check_limits, agg_refill_hash_table;
  * src/backend/executor/execGrouping.c, BuildTupleHashTable; src/include/lib/simplehash.h, SH_GROW
  */
 
+import type { ChunkPtr, MemoryContext, ProcessMemory } from "../../bindings/index.ts";
 import {
-  type ChunkPtr,
-  LimitExceededError,
-  type MemoryContext,
-  type ProcessMemory,
-} from "../../bindings/index.ts";
+  type HashLimit,
+  hashMemory,
+  largestBlock,
+  partitionBits,
+  tableLimit,
+} from "./hash-limit.ts";
+import { type Batch, type CreateFile, RECORD_HEADER_BYTES, Spill } from "./spill.ts";
 import type { GroupValues, Transition } from "./transition.ts";
 
 const BUCKET_SHIFT = 3; // 8 bytes
@@ -40,15 +47,19 @@ const LENGTH_WORD_BYTES = 4;
 const ENTRY_ALIGN_MASK = 7;
 
 const MIN_BLOCK_BYTES = 8192; // 8 kB
-const MAX_BLOCK_BYTES = 8388608; // 8 MB
-/** A block is at most this part of work_mem, so that no single one jumps past the limit. */
-const BLOCKS_PER_WORK_MEM = 16;
+/** Groups expected of an input of which nothing is known. PostgreSQL: DEFAULT_NUM_DISTINCT */
+const UNKNOWN_GROUPS = 200;
+/** What is sent at a time, as large as the queue of a parallel worker in PostgreSQL. */
+const PACKED_BYTES = 65536; // 64 kB
 
-/** What a hash aggregation may use. */
-export interface HashLimit {
-  /** work_mem in bytes. */
-  readonly workMemBytes: number;
-  readonly hashMemMultiplier: number;
+/** What a {@link HashAggregate} is made of. */
+export interface HashAggregateOptions {
+  /** The per-query context; deleting it frees the aggregation's memory. */
+  readonly executor: MemoryContext;
+  readonly limit: HashLimit;
+  /** What is kept of each group. */
+  readonly transition: Transition;
+  readonly createFile: CreateFile;
 }
 
 /** One group of a finished aggregation. */
@@ -57,11 +68,16 @@ export interface Group extends GroupValues {
   readonly key: Uint8Array;
 }
 
-/** Largest power of two not above work_mem / 16, within 8 kB and 8 MB. */
-function workSizedBlock(workMemBytes: number): number {
-  const part = Math.max(1, Math.floor(workMemBytes / BLOCKS_PER_WORK_MEM));
-  const power = 2 ** Math.floor(Math.log2(part));
-  return Math.min(MAX_BLOCK_BYTES, Math.max(MIN_BLOCK_BYTES, power));
+/** What an aggregation has used. */
+export interface HashUse {
+  /** Bytes it may take: work_mem × hash_mem_multiplier. */
+  readonly limitBytes: number;
+  /** The most its contexts held at any moment, in blocks. */
+  readonly peakBytes: number;
+  /** Times the table was filled; 1 when everything fitted. */
+  readonly batches: number;
+  /** Bytes written to temporary files. */
+  readonly diskBytes: number;
 }
 
 /** The hash table of one `group by`, in contexts of its own below a per-query context. */
@@ -70,9 +86,8 @@ export class HashAggregate {
   readonly #executor: MemoryContext;
   readonly #meta: MemoryContext;
   readonly #tuples: MemoryContext;
-  readonly #groupBy: string;
   readonly #limit: HashLimit;
-  readonly #limitBytes: number;
+  readonly #createFile: CreateFile;
   // Process memory is reserved in full here, so these views last as long as it does.
   readonly #u8: Uint8Array;
   readonly #u32: Uint32Array;
@@ -82,105 +97,257 @@ export class HashAggregate {
   readonly #keyOffset: number;
   #buckets: ChunkPtr;
   #bucketCount: number = FIRST_BUCKETS;
+  /** Groups in the table. */
   #groups = 0;
+  /** What the table may take, and the bits it would spill by, in this pass. */
+  #tableBytes: number;
+  #usedBits = 0;
+  #bits: number;
+  /** Where this pass spills to, once it does. */
+  #spill: Spill | undefined;
+  #spillContext: MemoryContext | undefined;
+  /** A record being made: its address, 0 before the first; its room; its bytes, 0 for none. */
+  #record = 0;
+  #recordRoom = 0;
+  #pendingBytes = 0;
+  readonly #batches: Batch[] = [];
+  #peakBytes = 0;
+  #batchCount = 1;
+  #diskBytes = 0;
 
-  /**
-   * @param executor - the per-query context; deleting it frees the aggregation
-   * @param groupBy - the column grouped by, for the message of a refusal
-   * @param transition - what is kept of each group
-   */
-  constructor(executor: MemoryContext, groupBy: string, limit: HashLimit, transition: Transition) {
+  constructor({ executor, limit, transition, createFile }: HashAggregateOptions) {
     const { memory } = executor;
     this.#memory = memory;
     this.#executor = executor;
-    this.#groupBy = groupBy;
     this.#limit = limit;
-    this.#limitBytes = Math.floor(limit.workMemBytes * limit.hashMemMultiplier);
+    this.#createFile = createFile;
     this.#meta = executor.createChild("HashAgg meta context");
     this.#tuples = executor.createChild("HashAgg hashed tuples", {
       minContextSize: 0,
       initBlockSize: MIN_BLOCK_BYTES,
-      maxBlockSize: workSizedBlock(limit.workMemBytes),
+      maxBlockSize: largestBlock(limit),
     });
     this.#u8 = memory.u8;
     this.#u32 = memory.u32;
     this.#transition = transition;
     this.#keyLengthOffset = transition.bytes;
     this.#keyOffset = transition.bytes + LENGTH_WORD_BYTES;
+    this.#bits = partitionBits(limit, UNKNOWN_GROUPS * this.#keyOffset, 0);
+    this.#tableBytes = tableLimit(limit, this.#bits);
     this.#buckets = this.#meta.allocZero(FIRST_BUCKETS << BUCKET_SHIFT);
   }
 
-  /** Number of groups so far. */
-  get groups(): number {
-    return this.#groups;
+  /** What has been used so far. */
+  get use(): HashUse {
+    return {
+      limitBytes: hashMemory(this.#limit),
+      peakBytes: this.#peakBytes,
+      batches: this.#batchCount,
+      diskBytes: this.#diskBytes,
+    };
   }
 
   /**
    * Finds the transition state of a key; makes it for a new one.
    *
    * @param key - address of the key's bytes in process memory; they are copied for a new group
-   * @returns address of the state; it lasts as long as the aggregation
-   * @throws {@link LimitExceededError} when the group was new and the limit is passed
+   * @returns address of the state, to be changed before the next call of any method
+   * @throws {@link StorageError} 53100 if there is no room for what must be spilled
    */
   state(key: number, keyBytes: number): number {
-    return this.#entry(key, keyBytes);
+    this.#flush();
+    const hash = this.#hash(key, keyBytes);
+    const entry = this.#entry(hash, key, keyBytes);
+    return entry === 0 ? this.#spilledState(hash, key, keyBytes) : entry;
   }
 
   /**
-   * Adds the groups of another aggregation's {@link pack}.
+   * Adds the groups that another aggregation has packed.
    *
    * @param tuple - per-tuple context; holds one group at a time and is reset after each
-   * @throws {@link LimitExceededError} as {@link state}
+   * @throws {@link StorageError} as {@link state}
    */
   merge(packed: Uint8Array, tuple: MemoryContext): void {
     const words = new Uint32Array(packed.buffer, packed.byteOffset);
     for (let at = 0; at < packed.length; ) {
       const keyBytes = words[(at + this.#keyLengthOffset) >>> 2] ?? 0;
       const length = this.#packedBytes(keyBytes);
-      const from = tuple.alloc(length);
-      this.#u8.set(packed.subarray(at, at + length), from);
-      this.#transition.combine(this.#entry(from + this.#keyOffset, keyBytes), from);
+      const record = tuple.alloc(RECORD_HEADER_BYTES + length);
+      this.#u8.set(packed.subarray(at, at + length), record + RECORD_HEADER_BYTES);
+      this.#combine(record, keyBytes);
       tuple.reset();
       at += length;
     }
   }
 
-  /** Writes all groups one after the other into a chunk of the per-query context. */
-  pack(): { readonly at: ChunkPtr; readonly bytes: number } {
-    let bytes = 0;
-    this.#forEachEntry((_entry, keyBytes) => {
-      bytes += this.#packedBytes(keyBytes);
-    });
-    const at = this.#executor.allocZero(bytes);
-    let to: number = at;
-    this.#forEachEntry((entry, keyBytes) => {
-      this.#u8.copyWithin(to, entry, entry + this.#keyOffset + keyBytes);
-      to += this.#packedBytes(keyBytes);
-    });
-    return { at, bytes };
-  }
-
-  /** Calls `visit` with each group, in no particular order. */
-  forEachGroup(visit: (group: Group) => void): void {
-    this.#forEachEntry((entry, keyBytes) => {
+  /** Calls `visit` with each group, in no particular order; the aggregation is empty then. */
+  drain(visit: (group: Group) => void): void {
+    this.#drain((entry, keyBytes) => {
       const key = this.#u8.slice(entry + this.#keyOffset, entry + this.#keyOffset + keyBytes);
       visit({ key, ...this.#transition.values(entry) });
     });
   }
 
-  /** Bytes a group's entry takes in a packed result. */
+  /**
+   * Calls `send` with all groups in the form that {@link merge} takes, some 64 kB at a time; the
+   * aggregation is empty then.
+   *
+   * @param send - gets an array of its own, which it may transfer, and how many groups are in it
+   */
+  drainPacked(send: (packed: Uint8Array<ArrayBuffer>, groups: number) => void): void {
+    let packed = new Uint8Array(PACKED_BYTES);
+    let used = 0;
+    let groups = 0;
+    const flush = (): void => {
+      if (groups > 0) send(packed.subarray(0, used), groups);
+      packed = new Uint8Array(PACKED_BYTES);
+      used = 0;
+      groups = 0;
+    };
+    this.#drain((entry, keyBytes) => {
+      const length = this.#packedBytes(keyBytes);
+      if (used + length > packed.length) flush();
+      packed.set(this.#u8.subarray(entry, entry + this.#keyOffset + keyBytes), used);
+      used += length;
+      groups += 1;
+    });
+    flush();
+  }
+
+  /** Removes temporary files; memory goes with the per-query context. Idempotent. */
+  close(): void {
+    this.#spill?.close();
+    for (const { file } of this.#batches.splice(0)) file.close();
+  }
+
+  // ── Passes ─────────────────────────────────────────────────────────────────────────────────────
+
+  #drain(visit: (entry: number, keyBytes: number) => void): void {
+    for (;;) {
+      this.#flush();
+      this.#forEachEntry(visit);
+      this.#endPass();
+      const batch = this.#batches.pop();
+      if (batch === undefined) return;
+      this.#beginPass(batch);
+      this.#load(batch);
+    }
+  }
+
+  /** Empties the table; what was spilled becomes batches. */
+  #endPass(): void {
+    this.#notePeak();
+    const batches = this.#spill?.finish() ?? [];
+    this.#spill = undefined;
+    for (const { file } of batches) this.#diskBytes += file.bytes;
+    this.#batches.push(...batches);
+    this.#tuples.reset();
+    this.#u32.fill(0, this.#buckets >>> 2, (this.#buckets >>> 2) + (this.#bucketCount << 1));
+    this.#groups = 0;
+  }
+
+  /** Records are at least as many as groups: so large the table may become. */
+  #beginPass({ file, usedBits }: Batch): void {
+    this.#batchCount += 1;
+    this.#usedBits = usedBits;
+    this.#bits = partitionBits(this.#limit, file.bytes, usedBits);
+    this.#tableBytes = tableLimit(this.#limit, this.#bits);
+  }
+
+  #load({ file }: Batch): void {
+    try {
+      for (;;) {
+        const record = this.#recordOf(RECORD_HEADER_BYTES);
+        if (file.read(record, RECORD_HEADER_BYTES) === 0) return;
+        const length = this.#u32[(record >>> 2) + 1] ?? 0;
+        const whole = this.#recordOf(RECORD_HEADER_BYTES + length);
+        file.read(whole + RECORD_HEADER_BYTES, length);
+        const entry = whole + RECORD_HEADER_BYTES;
+        this.#combine(whole, this.#u32[(entry + this.#keyLengthOffset) >>> 2] ?? 0);
+      }
+    } finally {
+      file.close();
+    }
+  }
+
+  /** Adds an entry that has room for a record's header before it. */
+  #combine(record: number, keyBytes: number): void {
+    this.#flush();
+    const from = record + RECORD_HEADER_BYTES;
+    const key = from + this.#keyOffset;
+    const hash = this.#hash(key, keyBytes);
+    const entry = this.#entry(hash, key, keyBytes);
+    if (entry !== 0) this.#transition.combine(entry, from);
+    else this.#write(record, hash, this.#packedBytes(keyBytes));
+  }
+
+  /** Bytes a group's entry takes in a packed result, and in a record. */
   #packedBytes(keyBytes: number): number {
     return (this.#keyOffset + keyBytes + ENTRY_ALIGN_MASK) & ~ENTRY_ALIGN_MASK;
   }
 
-  /** Finds the entry of a key, or makes one. Ends because a bucket in four is free. */
-  #entry(key: number, keyBytes: number): number {
-    const hash = this.#hash(key, keyBytes);
+  // ── Spilling ───────────────────────────────────────────────────────────────────────────────────
+
+  /** The state of a row that the table has no room for; {@link #flush} writes it. */
+  #spilledState(hash: number, key: number, keyBytes: number): number {
+    const bytes = this.#packedBytes(keyBytes);
+    const record = this.#recordOf(RECORD_HEADER_BYTES + bytes);
+    const entry = record + RECORD_HEADER_BYTES;
+    this.#u8.fill(0, entry, entry + bytes);
+    this.#transition.clear(entry);
+    this.#u32[(entry + this.#keyLengthOffset) >>> 2] = keyBytes;
+    this.#u8.copyWithin(entry + this.#keyOffset, key, key + keyBytes);
+    this.#u32[record >>> 2] = hash;
+    this.#pendingBytes = bytes;
+    return entry;
+  }
+
+  #flush(): void {
+    if (this.#pendingBytes === 0) return;
+    const bytes = this.#pendingBytes;
+    this.#pendingBytes = 0;
+    this.#write(this.#record, this.#u32[this.#record >>> 2] ?? 0, bytes);
+  }
+
+  #write(record: number, hash: number, bytes: number): void {
+    this.#u32[record >>> 2] = hash;
+    this.#u32[(record >>> 2) + 1] = bytes;
+    this.#spill ??= new Spill(this.#spilling(), this.#createFile, this.#usedBits, this.#bits);
+    this.#spill.write(record, RECORD_HEADER_BYTES + bytes, hash);
+  }
+
+  /** Room for a record, made larger where it must be; what was in it stays. */
+  #recordOf(bytes: number): number {
+    if (bytes > this.#recordRoom) {
+      const larger = this.#spilling().alloc(bytes);
+      if (this.#record !== 0) {
+        this.#u8.copyWithin(larger, this.#record, this.#record + this.#recordRoom);
+        this.#memory.free(this.#record as ChunkPtr);
+      }
+      this.#record = larger;
+      this.#recordRoom = bytes;
+    }
+    return this.#record;
+  }
+
+  #spilling(): MemoryContext {
+    this.#spillContext ??= this.#executor.createChild("HashAgg spill", {
+      minContextSize: 0,
+      initBlockSize: MIN_BLOCK_BYTES,
+      maxBlockSize: MIN_BLOCK_BYTES,
+    });
+    return this.#spillContext;
+  }
+
+  // ── Table ──────────────────────────────────────────────────────────────────────────────────────
+
+  /** Finds a key's entry, or makes it; 0 if it must be spilled. Ends: a bucket in four is free. */
+  #entry(hash: number, key: number, keyBytes: number): number {
     const mask = this.#bucketCount - 1;
     for (let bucket = hash & mask; ; bucket = (bucket + 1) & mask) {
       const word = (this.#buckets >>> 2) + (bucket << 1);
       const entry = this.#u32[word] ?? 0;
-      if (entry === 0) return this.#newEntry(word, hash, key, keyBytes);
+      if (entry === 0) return this.#hasRoom() ? this.#newEntry(word, hash, key, keyBytes) : 0;
       if (this.#u32[word + 1] === hash && this.#sameKey(entry, key, keyBytes)) return entry;
     }
   }
@@ -194,6 +361,19 @@ export class HashAggregate {
     return true;
   }
 
+  /**
+   * Whether the table may take another group. Once one did not fit none does: a table that fills up
+   * again after a smaller group would spill parts of groups that it has.
+   */
+  #hasRoom(): boolean {
+    if (this.#spill !== undefined || this.#pendingBytes > 0) return false;
+    if (this.#groups === 0) return true;
+    const growing = (this.#groups + 1) * 4 > this.#bucketCount * 3;
+    const buckets = growing ? this.#bucketCount << (BUCKET_SHIFT + 1) : 0;
+    const used = this.#meta.memAllocated(true) + this.#tuples.memAllocated(true);
+    return used + buckets <= this.#tableBytes;
+  }
+
   #newEntry(word: number, hash: number, key: number, keyBytes: number): number {
     const entry = this.#tuples.allocZero(this.#keyOffset + keyBytes);
     this.#transition.clear(entry);
@@ -203,7 +383,6 @@ export class HashAggregate {
     this.#u32[word + 1] = hash;
     this.#groups += 1;
     if (this.#groups * 4 > this.#bucketCount * 3) this.#grow();
-    this.#checkLimit();
     return entry;
   }
 
@@ -213,6 +392,7 @@ export class HashAggregate {
     const oldCount = this.#bucketCount;
     const count = oldCount * 2;
     const buckets = this.#meta.allocZero(count << BUCKET_SHIFT);
+    this.#notePeak();
     const mask = count - 1;
     for (let word = old; word < old + (oldCount << 1); word += 2) {
       const entry = this.#u32[word] ?? 0;
@@ -228,23 +408,11 @@ export class HashAggregate {
     this.#bucketCount = count;
   }
 
-  #checkLimit(): void {
-    const meta = this.#meta.memAllocated(true);
-    const tuples = this.#tuples.memAllocated(true);
-    if (meta + tuples <= this.#limitBytes) return;
-    const { workMemBytes, hashMemMultiplier } = this.#limit;
-    throw new LimitExceededError(
-      `hash table of "group by ${this.#groupBy}" exceeds its limit of ${kilobytes(this.#limitBytes)}`,
-      { limitBytes: this.#limitBytes, usedBytes: meta + tuples, context: this.#tuples.name },
-      {
-        detail:
-          `The limit is work_mem (${kilobytes(workMemBytes)}) times hash_mem_multiplier ` +
-          `(${hashMemMultiplier}). With ${this.#groups.toLocaleString("en-US")} groups, memory ` +
-          `context "${this.#tuples.name}" holds ${kilobytes(tuples)} and "${this.#meta.name}" ` +
-          `${kilobytes(meta)}.`,
-        hint: "Raise work_mem, or group by fewer values.",
-      },
-    );
+  /** Looked at where the contexts are largest: when a table has grown, and at the end of a pass. */
+  #notePeak(): void {
+    const spill = this.#spillContext?.memAllocated(true) ?? 0;
+    const table = this.#meta.memAllocated(true) + this.#tuples.memAllocated(true);
+    this.#peakBytes = Math.max(this.#peakBytes, table + spill);
   }
 
   #forEachEntry(visit: (entry: number, keyBytes: number) => void): void {
@@ -255,7 +423,7 @@ export class HashAggregate {
     }
   }
 
-  /** FNV-1a over the bytes, then a finalizer that spreads them over the low bits. */
+  /** FNV-1a over the bytes, then a finalizer that spreads them over all bits. */
   #hash(key: number, keyBytes: number): number {
     let hash = 0x811c9dc5;
     for (let i = 0; i < keyBytes; i += 1) {
@@ -265,8 +433,4 @@ export class HashAggregate {
     hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
     return (hash ^ (hash >>> 16)) >>> 0;
   }
-}
-
-function kilobytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1024).toLocaleString("en-US")} kB`;
 }

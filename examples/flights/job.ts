@@ -1,39 +1,42 @@
 /**
  * The job, without its command line: shared memory over a data directory, the load, and queries by
- * several backends. The main thread is the postmaster. It creates the region, starts and watches
- * the threads and combines their results in process memory of its own; it never touches a page.
+ * several backends. The main thread is the postmaster and the leader. It creates the region, starts
+ * and watches the threads, and as a backend of its own combines their results in process memory and
+ * temporary files; it never touches a page.
  */
 
 import {
-  LimitExceededError,
+  Backend,
   PallocError,
-  ProcessMemory,
+  type ProcessMemory,
   type ResolvedSettings,
   SharedMemory,
 } from "../../bindings/index.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
-import type { Group } from "./aggregate.ts";
+import type { Group, HashAggregate, HashUse } from "./aggregate.ts";
+import { FLOW_BYTES, FLOW_SEGMENT, GroupFlow } from "./flow.ts";
 import { holdingsOf } from "./leaks.ts";
 import {
   type BackendAudit,
   type CsvPlan,
   type CsvSource,
-  type ErrorReport,
   type LoadMessage,
   type LoadOutcome,
   type LoadProgress,
   type LoadRequest,
   type QueryMessage,
   RemoteError,
-  reportOf,
 } from "./messages.ts";
 import { flightsPath } from "./parquet.ts";
 import { finalAggregate, type Plan } from "./query.ts";
+import { Ranking } from "./ranking.ts";
 import { ParallelScan, SCAN_SEGMENT, SCAN_SEGMENT_BYTES } from "./scan.ts";
 import { Thread } from "./threads.ts";
 
-/** Backends that may be attached at once. */
-export const MAX_CONNECTIONS = 8;
+/** Backends that may work on a query at once. */
+export const MAX_WORKERS = 8;
+/** The leader is one more. */
+const MAX_CONNECTIONS: number = MAX_WORKERS + 1;
 
 /** What a job is opened with. */
 export interface JobOptions {
@@ -43,7 +46,7 @@ export interface JobOptions {
   readonly sharedBuffers: string;
   /** `work_mem`, as text with its unit. */
   readonly workMem: string;
-  /** Backends per query, 1 to {@link MAX_CONNECTIONS}. */
+  /** Backends per query, 1 to {@link MAX_WORKERS}. */
   readonly workers: number;
   /** Rows to load at most; tables of different sizes are different relations. */
   readonly maxRows: number;
@@ -58,16 +61,8 @@ export interface BackendReport {
   readonly rows: number;
   readonly blocks: number;
   readonly groups: number;
-  /** The context tree half-way, or when the query failed, as MemoryContextStats prints it. */
-  readonly contexts: string;
-}
-
-/** A query that did not fit into its limit. */
-export interface Refusal {
-  /** Who met the limit first, such as `backend 1` or `the leader`. */
-  readonly by: string;
-  readonly error: ErrorReport;
-  /** Its context tree at that moment. */
+  readonly use: HashUse;
+  /** The context tree half-way through the scan, as MemoryContextStats prints it. */
   readonly contexts: string;
 }
 
@@ -76,14 +71,17 @@ export interface AuditReport extends BackendAudit {
   readonly of: string;
 }
 
-/** What a query did, whether it was refused or not. Other errors are thrown. */
+/** What a query did. */
 export interface QueryOutcome {
   readonly seconds: number;
   readonly rows: number;
-  /** All groups, largest first; empty when the query was refused. */
-  readonly groups: readonly Group[];
+  /** Number of groups. */
+  readonly groups: number;
+  /** The largest of them, largest first: as many as were asked for. */
+  readonly largest: readonly Group[];
   readonly backends: readonly BackendReport[];
-  readonly refusal?: Refusal;
+  /** What the leader used to combine the backends' groups. */
+  readonly leader: HashUse;
   readonly audits: readonly AuditReport[];
 }
 
@@ -100,8 +98,7 @@ interface Answer {
 export class FlightsJob {
   readonly options: JobOptions;
   readonly shared: SharedMemory;
-  /** Process memory of the leader, which combines the backends' results. */
-  readonly memory: ProcessMemory;
+  readonly #leader: Backend;
   #backends: QueryThread[] = [];
   #loader: Thread<LoadMessage> | undefined;
   /** Backends started so far; each has a number of its own. */
@@ -111,11 +108,11 @@ export class FlightsJob {
   #relation: string;
   #csv: CsvPlan | undefined;
 
-  private constructor(options: JobOptions, shared: SharedMemory) {
+  private constructor(options: JobOptions, shared: SharedMemory, leader: Backend) {
     this.options = options;
     this.shared = shared;
+    this.#leader = leader;
     this.#relation = Number.isFinite(options.maxRows) ? `flights_${options.maxRows}` : "flights";
-    this.memory = ProcessMemory.createSync();
   }
 
   /**
@@ -131,13 +128,21 @@ export class FlightsJob {
         max_connections: MAX_CONNECTIONS,
       },
       storage: nodeFiles(options.dataDirectory),
-      segments: { [SCAN_SEGMENT]: SCAN_SEGMENT_BYTES },
+      segments: {
+        [SCAN_SEGMENT]: SCAN_SEGMENT_BYTES,
+        [FLOW_SEGMENT]: FLOW_BYTES * MAX_WORKERS,
+      },
     });
-    return new FlightsJob(options, shared);
+    return new FlightsJob(options, shared, await Backend.attach(shared.handle));
   }
 
   get settings(): ResolvedSettings {
     return this.shared.settings;
+  }
+
+  /** Process memory of the leader, which combines the backends' results. */
+  get memory(): ProcessMemory {
+    return this.#leader.memory;
   }
 
   /** Name of the table; that of a CSV file is known after the load. */
@@ -191,19 +196,17 @@ export class FlightsJob {
    * Runs `plan` over the table with as many backends as the options say; starts those that are
    * missing.
    *
-   * @returns the groups, or why the query was refused; a refusal leaves everything usable
+   * @param keep - how many groups to return, the largest; all are counted
    * @throws PallocError 55000 when a backend's thread ends while it scans, XX001 for a damaged page
+   * @throws StorageError 53100 when there is no room for what does not fit into work_mem
    */
-  async query(plan: QueryPlan): Promise<QueryOutcome> {
+  async query(plan: QueryPlan, keep: number = Number.POSITIVE_INFINITY): Promise<QueryOutcome> {
     await this.#startBackends();
     const started = performance.now();
     const csv = this.#csv === undefined ? {} : { csv: this.#csv };
     const whole: Plan = { ...plan, relation: this.#relation, ...csv };
-    const answers = await this.#scan(whole);
     const before = holdingsOf(this.memory, 0);
-    const refusal = refusalOf(answers);
-    const combined =
-      refusal === undefined ? this.#combine(whole, answers) : { groups: [], refusal };
+    const { answers, ...result } = await this.#execute(whole, keep);
     const seconds = (performance.now() - started) / 1000;
     const backends = answers.map(reportOfBackend);
     return {
@@ -214,16 +217,17 @@ export class FlightsJob {
         ...answers.flatMap(auditOf),
         { of: LEADER, before, after: holdingsOf(this.memory, 0) },
       ],
-      ...combined,
+      ...result,
     };
   }
 
-  /** Ends the backends in order. Returns what they left in shared memory, in words. */
+  /** Ends the backends in order, the leader last. Returns what they left in shared memory, in words. */
   async detach(): Promise<string[]> {
     const backends = this.#backends;
     this.#backends = [];
     for (const { worker } of backends) worker.postMessage({ kind: "detach" });
     await Promise.all(backends.map(({ ended }) => ended));
+    this.#leader.detach();
     return this.shared.backends().map((row) => `backend slot ${row.slot} is still taken`);
   }
 
@@ -236,8 +240,8 @@ export class FlightsJob {
   async #close(): Promise<void> {
     const threads = [...this.#backends, ...(this.#loader === undefined ? [] : [this.#loader])];
     await Promise.all(threads.map((thread) => thread.terminate()));
+    this.#leader.detach();
     await this.shared.close();
-    this.memory.dispose();
   }
 
   async #startBackends(): Promise<void> {
@@ -259,73 +263,81 @@ export class FlightsJob {
     }
   }
 
-  /** Lets every backend scan; waits for all of them, also when one fails. */
-  async #scan(plan: Plan): Promise<Answer[]> {
+  /** The whole plan: the backends' partial phase and, as their groups come in, the final one. */
+  async #execute(plan: Plan, keep: number): Promise<Executed> {
+    const executor = this.memory.top.createChild("ExecutorState");
+    const tuple = executor.createChild("ExprContext");
+    const aggregate = finalAggregate(this.#leader, executor, plan);
+    try {
+      const answers = await this.#scan(plan, (packed) => aggregate.merge(packed, tuple));
+      return { answers, ...ranked(aggregate, keep), leader: aggregate.use };
+    } finally {
+      aggregate.close();
+      executor.delete();
+    }
+  }
+
+  /** Lets every backend scan, and `take` its groups; waits for all of them, also when one fails. */
+  async #scan(plan: Plan, take: (packed: Uint8Array) => void): Promise<Answer[]> {
     const blocks = this.#blocks;
     const scan = new ParallelScan(this.shared.segment(SCAN_SEGMENT).words, blocks);
     scan.restart();
-    const requests = this.#backends.map(async (thread): Promise<Answer> => {
+    let failed: { readonly error: unknown } | undefined;
+    const requests = this.#backends.map(async (thread, backend): Promise<Answer> => {
+      const flow = new GroupFlow(this.shared.segment(FLOW_SEGMENT).words, backend);
+      flow.restart();
       let contexts = "";
-      const message = await thread.request({ kind: "query", plan, blocks }, (posted) => {
+      const message = await thread.request({ kind: "query", plan, blocks, backend }, (posted) => {
         if (posted.kind === "contexts") contexts = posted.text;
-        return posted.kind !== "contexts";
+        else if (posted.kind !== "groups") return true;
+        else failed ??= outcome(scan, () => take(posted.packed));
+        if (posted.kind === "groups") flow.taken();
+        return false;
       });
       return { thread, message, contexts };
     });
     for (const request of requests) request.catch(() => scan.cancel());
     const settled = await Promise.allSettled(requests);
-    const answers: Answer[] = [];
-    for (const outcome of settled) {
-      if (outcome.status === "rejected") throw outcome.reason;
-      answers.push(outcome.value);
-    }
-    return answers;
+    if (failed !== undefined) throw failed.error;
+    return settled.map(answerOf);
   }
+}
 
-  /** The final phase: one aggregation over the backends' groups, under the same limit. */
-  #combine(plan: Plan, answers: readonly Answer[]): { groups: Group[]; refusal?: Refusal } {
-    const executor = this.memory.top.createChild("ExecutorState");
-    try {
-      const tuple = executor.createChild("ExprContext");
-      const aggregate = finalAggregate(executor, plan);
-      for (const { message } of answers) {
-        if (message.kind === "done") aggregate.merge(message.value.partial.packed, tuple);
-      }
-      const groups: Group[] = [];
-      aggregate.forEachGroup((group) => groups.push(group));
-      return { groups: groups.sort(largestFirst) };
-    } catch (error) {
-      if (!(error instanceof LimitExceededError)) throw error;
-      const contexts = this.memory.statsText();
-      return { groups: [], refusal: { by: LEADER, error: reportOf(error), contexts } };
-    } finally {
-      executor.delete();
-    }
+/** What executing a plan gave. */
+interface Executed extends Pick<QueryOutcome, "groups" | "largest" | "leader"> {
+  readonly answers: readonly Answer[];
+}
+
+/** Does the leader's part of a scan; what it throws cancels the scan. */
+function outcome(scan: ParallelScan, work: () => void): { readonly error: unknown } | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    scan.cancel();
+    return { error };
   }
+}
+
+/** @throws what a backend failed with */
+function answerOf(settled: PromiseSettledResult<Answer>): Answer {
+  if (settled.status === "rejected") throw settled.reason;
+  const { message } = settled.value;
+  if (message.kind === "failed") throw failure(message);
+  return settled.value;
+}
+
+/** Counts the groups, and keeps the largest. */
+function ranked(aggregate: HashAggregate, keep: number): Pick<QueryOutcome, "groups" | "largest"> {
+  const ranking = new Ranking(keep);
+  aggregate.drain((group) => ranking.add(group));
+  return { groups: ranking.count, largest: ranking.largest() };
 }
 
 /** A plan without the table, which the job knows. */
 export type QueryPlan = Omit<Plan, "relation" | "csv">;
 
 const LEADER = "the leader";
-const LIMIT_EXCEEDED = "53400";
-
-/** By count, then by key, so that the order is the same in every run. */
-function largestFirst(left: Group, right: Group): number {
-  return right.count - left.count || Buffer.compare(left.key, right.key);
-}
-
-/** The first refusal among the answers, if any; throws what else went wrong. */
-function refusalOf(answers: readonly Answer[]): Refusal | undefined {
-  let refusal: Refusal | undefined;
-  for (const { thread, message, contexts } of answers) {
-    if (message.kind !== "failed") continue;
-    if (message.error.code !== LIMIT_EXCEEDED) throw failure(message);
-    refusal ??= { by: thread.name, error: message.error, contexts };
-  }
-  return refusal;
-}
-
 function failure(message: QueryMessage | LoadMessage): Error {
   if (message.kind === "failed") return new RemoteError(message.error);
   return new PallocError("XX000", `unexpected message "${message.kind}" from a worker thread`);
@@ -338,7 +350,7 @@ function auditOf({ thread, message }: Answer): AuditReport[] {
 }
 
 function reportOfBackend({ thread, message, contexts }: Answer): BackendReport {
-  const none = { rows: 0, blocks: 0, groups: 0 };
-  const { rows, blocks, groups } = message.kind === "done" ? message.value.partial : none;
-  return { backend: thread.name, rows, blocks, groups, contexts };
+  if (message.kind !== "done") throw failure(message);
+  const { rows, blocks, groups, use } = message.value.partial;
+  return { backend: thread.name, rows, blocks, groups, use, contexts };
 }

@@ -16,10 +16,6 @@ export interface ErrorReport {
   readonly code?: string;
   readonly detail?: string;
   readonly hint?: string;
-  /** The memory context of a limit or an allocation that failed. */
-  readonly context?: string;
-  readonly limitBytes?: number;
-  readonly usedBytes?: number;
   readonly stack?: string;
 }
 
@@ -101,7 +97,13 @@ export type LoadMessage =
 
 /** What the main thread posts to query-worker.ts. */
 export type QueryRequest =
-  | { readonly kind: "query"; readonly plan: Plan; readonly blocks: number }
+  | {
+      readonly kind: "query";
+      readonly plan: Plan;
+      readonly blocks: number;
+      /** Index of the backend in its query. */
+      readonly backend: number;
+    }
   | { readonly kind: "detach" };
 
 /** What a backend, or the leader, held before and after a query. */
@@ -120,6 +122,7 @@ export interface BackendResult {
 export type QueryMessage =
   | { readonly kind: "attached"; readonly blocks: number }
   | { readonly kind: "contexts"; readonly text: string }
+  | { readonly kind: "groups"; readonly packed: Uint8Array }
   | { readonly kind: "done"; readonly value: BackendResult }
   | { readonly kind: "cancelled"; readonly audit: BackendAudit }
   | { readonly kind: "failed"; readonly error: ErrorReport; readonly audit?: BackendAudit };
@@ -131,10 +134,10 @@ export function reportOf(error: unknown): ErrorReport {
   if (!(error instanceof PallocError)) {
     return { name, message, ...(error.stack === undefined ? {} : { stack: error.stack }) };
   }
-  const fields: Record<string, string | number> = {};
-  for (const field of ["detail", "hint", "context", "limitBytes", "usedBytes"]) {
+  const fields: Record<string, string> = {};
+  for (const field of ["detail", "hint"]) {
     const value: unknown = Reflect.get(error, field);
-    if (typeof value === "string" || typeof value === "number") fields[field] = value;
+    if (typeof value === "string") fields[field] = value;
   }
   return { name, message, code: error.code, ...fields };
 }

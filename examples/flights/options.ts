@@ -6,7 +6,7 @@
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { PallocError, parseParameter } from "../../bindings/index.ts";
-import { MAX_CONNECTIONS } from "./job.ts";
+import { MAX_WORKERS } from "./job.ts";
 
 /** A command line that cannot be carried out. */
 export class UsageError extends Error {}
@@ -61,7 +61,7 @@ Options:
   --shared-buffers SIZE   size of the buffer pool, 128kB or more (default 16MB)
   --work-mem SIZE         what a query's hash table may take, 64kB or more, times
                           hash_mem_multiplier (default 4MB)
-  --workers N             backends that run the query, 1 to ${MAX_CONNECTIONS} (default 2)
+  --workers N             backends that run the query, 1 to ${MAX_WORKERS} (default 2)
   --data-dir DIR          where the table is kept; made if missing (default data/flights)
   --rows N                load only the first N rows, into a table of their own
   --group-by COLUMN       CSV: the column whose values make the groups
@@ -100,7 +100,7 @@ export function readOptions(args: readonly string[], dataDirectory: string): Opt
   return {
     sharedBuffers: setting("--shared-buffers", "shared_buffers", text("shared-buffers", "16MB")),
     workMem: setting("--work-mem", "work_mem", text("work-mem", "4MB")),
-    workers: wholeNumber("--workers", text("workers", "2"), MAX_CONNECTIONS),
+    workers: wholeNumber("--workers", text("workers", "2"), MAX_WORKERS),
     dataDirectory: text("data-dir", dataDirectory),
     maxRows: given.has("rows") ? wholeNumber("--rows", text("rows", "")) : Number.POSITIVE_INFINITY,
     ...(csv === undefined ? {} : { csv }),

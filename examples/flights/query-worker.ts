@@ -6,9 +6,10 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { Backend, type Relation, type SharedMemoryHandle } from "../../bindings/index.ts";
+import { FLOW_SEGMENT, GroupFlow } from "./flow.ts";
 import { type Holdings, holdingsOf } from "./leaks.ts";
 import { type QueryMessage, type QueryRequest, reportOf } from "./messages.ts";
-import { PartialQuery, type PartialResult, type Plan } from "./query.ts";
+import { PartialQuery, type PartialResult, type Plan, type SendGroups } from "./query.ts";
 import { ParallelScan, SCAN_SEGMENT } from "./scan.ts";
 
 /** `workerData` of this file. */
@@ -21,11 +22,23 @@ function post(message: QueryMessage): void {
   parentPort?.postMessage(message);
 }
 
+/** Thrown out of a query whose scan was cancelled while it sent its groups. */
+class Cancelled extends Error {}
+
+/** Posts groups, no faster than the leader takes them. Their memory goes with them. */
+function sender(flow: GroupFlow, scan: ParallelScan): SendGroups {
+  return (packed) => {
+    if (!flow.begin(scan)) throw new Cancelled();
+    parentPort?.postMessage({ kind: "groups", packed } satisfies QueryMessage, [packed.buffer]);
+  };
+}
+
 function execute(
   backend: Backend,
   relation: Relation,
   plan: Plan,
   scan: ParallelScan,
+  send: SendGroups,
 ): PartialResult {
   const executor = backend.memory.top.createChild("ExecutorState");
   let shown = false;
@@ -33,16 +46,16 @@ function execute(
     shown = true;
     post({ kind: "contexts", text: backend.memory.statsText() });
   };
+  const query = new PartialQuery(backend, executor, relation, plan);
+  const onRange = (first: number): void => {
+    if (!shown && first * 2 >= scan.blocks) showContexts();
+  };
   try {
-    const partial = new PartialQuery(backend, executor, relation, plan).run(scan, (first) => {
-      if (!shown && first * 2 >= scan.blocks) showContexts();
-    });
+    const partial = query.run(scan, onRange, send);
     if (!shown) showContexts();
     return partial;
-  } catch (error) {
-    showContexts();
-    throw error;
   } finally {
+    query.close();
     executor.delete();
   }
 }
@@ -57,14 +70,19 @@ function answer(
   const scan = new ParallelScan(backend.segment(SCAN_SEGMENT).words, request.blocks);
   const before = holdings();
   try {
-    const partial = execute(backend, relation, request.plan, scan);
+    const flow = new GroupFlow(backend.segment(FLOW_SEGMENT).words, request.backend);
+    const partial = execute(backend, relation, request.plan, scan, sender(flow, scan));
     const audit = { before, after: holdings() };
     post(
       scan.cancelled ? { kind: "cancelled", audit } : { kind: "done", value: { partial, audit } },
     );
   } catch (error) {
-    scan.cancel();
-    post({ kind: "failed", error: reportOf(error), audit: { before, after: holdings() } });
+    const audit = { before, after: holdings() };
+    if (error instanceof Cancelled) post({ kind: "cancelled", audit });
+    else {
+      scan.cancel();
+      post({ kind: "failed", error: reportOf(error), audit });
+    }
   }
 }
 

@@ -15,12 +15,13 @@ import {
   type BufferPool,
   DataCorruptedError,
   type MemoryContext,
-  type ProcessMemory,
   type Relation,
+  type TemporaryFile,
 } from "../../bindings/index.ts";
-import { HashAggregate, type HashLimit } from "./aggregate.ts";
+import { HashAggregate, type HashUse } from "./aggregate.ts";
 import { CsvRows } from "./csv/rows.ts";
 import { FlightRows } from "./flight-rows.ts";
+import type { HashLimit } from "./hash-limit.ts";
 import { rowAddress, rowCount } from "./heap.ts";
 import type { CsvPlan } from "./messages.ts";
 import { readPages } from "./pages.ts";
@@ -45,9 +46,11 @@ export interface PartialResult {
   readonly rows: number;
   readonly blocks: number;
   readonly groups: number;
-  /** The groups as `HashAggregate.merge` takes them. */
-  readonly packed: Uint8Array;
+  readonly use: HashUse;
 }
+
+/** Takes groups, as `HashAggregate.merge` wants them; may transfer the array. */
+export type SendGroups = (packed: Uint8Array<ArrayBuffer>) => void;
 
 /** Takes a scan's rows one by one. */
 export interface RowConsumer {
@@ -76,17 +79,22 @@ function quoted(name: string): string {
 }
 
 /** The leader's aggregation, which only combines what the backends have. */
-export function finalAggregate(executor: MemoryContext, plan: Plan): HashAggregate {
+export function finalAggregate(
+  backend: Backend,
+  executor: MemoryContext,
+  { csv, limit }: Plan,
+): HashAggregate {
   const { memory } = executor;
-  const state = plan.csv === undefined ? new FlightState(memory) : new ColumnState(memory);
-  return new HashAggregate(executor, plan.groupBy, plan.limit, state);
+  const transition = csv === undefined ? new FlightState(memory) : new ColumnState(memory);
+  const createFile = (context: MemoryContext): TemporaryFile =>
+    backend.createTemporaryFile(context);
+  return new HashAggregate({ executor, limit, transition, createFile });
 }
 
 /** One backend's execution of a plan. */
 export class PartialQuery {
   readonly #backend: Backend;
   readonly #pool: BufferPool;
-  readonly #memory: ProcessMemory;
   readonly #relation: Relation;
   readonly #firstBlock: number;
   readonly #tuple: MemoryContext;
@@ -101,40 +109,46 @@ export class PartialQuery {
     const { groupBy, limit, csv } = plan;
     this.#backend = backend;
     this.#pool = pool;
-    this.#memory = memory;
     this.#relation = relation;
     this.#firstBlock = csv?.firstBlock ?? 0;
     const tuple = executor.createChild("ExprContext");
     this.#tuple = tuple;
+    const createFile = (context: MemoryContext): TemporaryFile =>
+      backend.createTemporaryFile(context);
     if (csv === undefined) {
       const state = new FlightState(memory);
-      this.#aggregate = new HashAggregate(executor, groupBy, limit, state);
+      this.#aggregate = new HashAggregate({ executor, limit, transition: state, createFile });
       const column = groupBy as GroupColumn;
       this.#consumer = new FlightRows(pool, tuple, this.#aggregate, state, column);
     } else {
       const state = new ColumnState(memory);
-      this.#aggregate = new HashAggregate(executor, groupBy, limit, state);
+      this.#aggregate = new HashAggregate({ executor, limit, transition: state, createFile });
       this.#consumer = new CsvRows(pool, tuple, this.#aggregate, state, csv);
     }
   }
 
   /**
-   * Scans until no blocks are left.
+   * Scans until no blocks are left, then sends the groups.
    *
    * @param onRange - called with the first block of each range, once all of it has been asked for
-   * @throws LimitExceededError when the groups outgrow the limit
+   * @param send - gets the groups, some 64 kB at a time, as `HashAggregate.merge` takes them
+   * @throws StorageError 53100 when there is no room for what does not fit into work_mem
    * @throws DataCorruptedError when a page does not hold what was written
    */
-  run(scan: ParallelScan, onRange: (first: number) => void): PartialResult {
+  run(scan: ParallelScan, onRange: (first: number) => void, send: SendGroups): PartialResult {
     const source = blocksOf(scan, this.#firstBlock, onRange);
     readPages(this.#backend, this.#relation, source, (page, block) => this.#scanPage(page, block));
-    const { at, bytes } = this.#aggregate.pack();
-    return {
-      rows: this.#rows,
-      blocks: this.#blocks,
-      groups: this.#aggregate.groups,
-      packed: this.#memory.u8.slice(at, at + bytes),
-    };
+    let groups = 0;
+    this.#aggregate.drainPacked((packed, count) => {
+      groups += count;
+      send(packed);
+    });
+    return { rows: this.#rows, blocks: this.#blocks, groups, use: this.#aggregate.use };
+  }
+
+  /** Removes temporary files, also after an error. Memory goes with the per-query context. */
+  close(): void {
+    this.#aggregate.close();
   }
 
   #scanPage(page: number, block: number): void {

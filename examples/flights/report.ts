@@ -4,10 +4,10 @@
  */
 
 import Table from "cli-table3";
-import type { Group } from "./aggregate.ts";
+import type { Group, HashUse } from "./aggregate.ts";
 import { csvKeyText } from "./csv/rows.ts";
 import { flightKeyText } from "./flight-rows.ts";
-import type { AuditReport, BackendReport, QueryOutcome, Refusal } from "./job.ts";
+import type { AuditReport, BackendReport, QueryOutcome } from "./job.ts";
 import type { Holdings } from "./leaks.ts";
 import type { CsvPlan, LoadOutcome } from "./messages.ts";
 
@@ -56,7 +56,8 @@ export interface QueryReport {
    */
   readonly result: readonly ResultRow[];
   readonly backends: readonly BackendReport[];
-  readonly refusal?: Refusal;
+  /** What the leader used to combine the backends' groups. */
+  readonly leader: HashUse;
   /** Number of an earlier query whose groups these are again. */
   readonly repeats?: number;
   readonly audits: readonly AuditReport[];
@@ -139,6 +140,11 @@ const MEGABYTE = 1024 * 1024;
 const WIDTH = 100;
 const CELL_LENGTH = 40;
 
+/** How many groups of a query are kept to be shown: all of a CSV file's, which are the answer. */
+export function groupsShown(csv: CsvPlan | undefined): number {
+  return csv === undefined ? MANY_GROUPS : Number.POSITIVE_INFINITY;
+}
+
 /** Makes a query's part of the report. */
 export function queryReport(
   query: Pick<QueryReport, "title" | "sql" | "workMem" | "repeats"> & { readonly groupBy: string },
@@ -146,20 +152,20 @@ export function queryReport(
   csv: CsvPlan | undefined,
 ): QueryReport {
   const { groupBy, ...names } = query;
-  const { groups, refusal } = outcome;
-  const few = csv !== undefined || groups.length <= MANY_GROUPS;
-  const shown = few ? groups : groups.slice(0, TOP_ROWS);
+  const { groups, largest } = outcome;
+  const few = groups <= groupsShown(csv);
+  const shown = few ? largest : largest.slice(0, TOP_ROWS);
   return {
     ...names,
     seconds: outcome.seconds,
     rows: outcome.rows,
-    groups: groups.length,
+    groups,
     result: shown.map((group) =>
       csv === undefined ? flightResult(group, groupBy) : csvResult(group, csv),
     ),
     backends: outcome.backends,
+    leader: outcome.leader,
     audits: outcome.audits,
-    ...(refusal === undefined ? {} : { refusal }),
   };
 }
 
@@ -215,15 +221,15 @@ function headText({ source, load, settings, relation, dataDirectory }: Report): 
 }
 
 function queryText(query: QueryReport, number: number): string {
-  const { refusal, repeats } = query;
+  const { repeats } = query;
   const lines = [heading(`Query ${number}: ${query.title}`), query.sql];
-  if (refusal !== undefined) return [...lines, ...refusalText(refusal, query.workMem)].join("\n");
   lines.push(
     `${whole(query.rows)} rows, ${whole(query.groups)} groups, ${query.backends.length} backends, ` +
       `work_mem ${query.workMem}, ${seconds(query.seconds)}`,
   );
-  if (repeats === undefined) lines.push("", topText(query), "", ...contextsText(query.backends));
-  else lines.push(`The groups are those of query ${repeats}.`);
+  if (repeats === undefined) {
+    lines.push("", topText(query), "", hashText(query), "", ...contextsText(query.backends));
+  } else lines.push(`The groups are those of query ${repeats}.`);
   return lines.join("\n");
 }
 
@@ -276,11 +282,17 @@ function fraction(value: number): string {
   return value.toLocaleString("en-US", { maximumFractionDigits: 4 });
 }
 
-function refusalText({ by, error, contexts }: Refusal, workMem: string): string[] {
-  const { code, message, detail, hint } = error;
-  const text = [`Refused with work_mem ${workMem}: ERROR ${code}: ${message}.`, detail, hint];
-  const words = text.filter((part) => part !== undefined).join(" ");
-  return [...wrap(words), "", `Memory contexts of ${by} at that moment:`, ...indented(contexts)];
+/** What each hash table took, as PostgreSQL's EXPLAIN ANALYZE says it. */
+function hashText({ backends, leader }: QueryReport): string {
+  const uses: readonly (readonly [string, HashUse])[] = [
+    ...backends.map(({ backend, use }) => [backend, use] as const),
+    ["the leader", leader],
+  ];
+  const rows = uses.map(([of, { limitBytes, peakBytes, batches, diskBytes }]) => [
+    of,
+    ...[batches, kilobytes(peakBytes), kilobytes(limitBytes), kilobytes(diskBytes)].map(whole),
+  ]);
+  return table(["hash table of", "batches", "memory kB", "at most kB", "disk kB"], rows);
 }
 
 function contextsText(backends: readonly BackendReport[]): string[] {
@@ -436,6 +448,10 @@ function whole(value: number): string {
 
 function seconds(value: number): string {
   return `${value.toFixed(2)} s`;
+}
+
+function kilobytes(bytes: number): number {
+  return Math.ceil(bytes / 1024);
 }
 
 function megabytes(bytes: number): string {

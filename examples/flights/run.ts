@@ -2,19 +2,20 @@
  * One run over an open job: load, queries, and what there is to say about them.
  *
  * Of flights there are three queries. The first fits into work_mem. The second, at a work_mem of
- * 1 MB, does not and is refused. The third is the first again and must give the same groups: a
- * refusal has left everything usable. Of a CSV file there is the one that was asked for; if it does
- * not fit, that is the error the run ends with.
+ * 1 MB, does not and spills to temporary files. The third is the first again and must give the same
+ * groups: what spilled has left everything as it was. Of a CSV file there is the one that was asked
+ * for.
  */
 
 import { BLOCK_BYTES, PallocError, resolveSettings, ringSize } from "../../bindings/index.ts";
 import type { FlightsJob, QueryPlan } from "./job.ts";
 import { leftOver } from "./leaks.ts";
-import { type CsvPlan, type LoadProgress, RemoteError } from "./messages.ts";
+import type { CsvPlan, LoadProgress } from "./messages.ts";
 import { scansThroughRing } from "./pages.ts";
 import { sqlOf } from "./query.ts";
 import {
   type BufferUse,
+  groupsShown,
   type IoUse,
   type QueryReport,
   queryReport,
@@ -123,8 +124,8 @@ class Steps {
   async run(step: QueryStep): Promise<QueryReport> {
     const job = this.#job;
     const plan = planOf(job, step);
-    const outcome = await job.query(plan);
     const { csv } = job;
+    const outcome = await job.query(plan, groupsShown(csv));
     const sql = sqlOf({ ...plan, relation: job.relation, ...(csv === undefined ? {} : { csv }) });
     const query = queryReport({ ...step, sql }, outcome, csv);
     this.queries.push(query);
@@ -150,8 +151,7 @@ async function queryFlights({ options: { workMem } }: FlightsJob, steps: Steps):
 async function queryCsv(job: FlightsJob, csv: CsvPlan, steps: Steps): Promise<void> {
   const [groupBy = "", agg = ""] = [csv.groupBy, csv.agg].map((index) => csv.columns[index]?.name);
   const { workMem } = job.options;
-  const query = await steps.run({ title: `${agg} by ${groupBy}`, groupBy, workMem });
-  if (query.refusal !== undefined) throw new RemoteError(query.refusal.error);
+  await steps.run({ title: `${agg} by ${groupBy}`, groupBy, workMem });
 }
 
 function sourceOf({ source, columns }: CsvPlan): SourceReport {
@@ -165,7 +165,7 @@ function sourceOf({ source, columns }: CsvPlan): SourceReport {
 /**
  * Runs the whole job and detaches its backends; the job stays open.
  *
- * @throws PallocError when a query fails for another reason than its limit
+ * @throws PallocError when the load or a query fails
  */
 export async function runReport(
   job: FlightsJob,

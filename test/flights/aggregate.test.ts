@@ -1,15 +1,28 @@
-// The hash aggregation of examples/flights over process memory: any rows in any split give what a
-// Map gives, the table grows, the limit is the one of the formula, and a deleted per-query context
-// leaves nothing. The leak check itself is tested on leaks made on purpose.
+// The hash aggregation of examples/flights over process memory and temporary files: any rows in any
+// split give what a Map gives, whether they fit or spill; what is held never passes the limit; and a
+// query that ends, however, leaves nothing. The leak check itself is tested on leaks made on purpose.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { LimitExceededError, type MemoryContext, ProcessMemory } from "../../bindings/index.ts";
-import { HashAggregate, type HashLimit } from "../../examples/flights/aggregate.ts";
+import { type MemoryContext, ProcessMemory, type TemporaryFile } from "../../bindings/index.ts";
+import { HashAggregate } from "../../examples/flights/aggregate.ts";
+import type { HashLimit } from "../../examples/flights/hash-limit.ts";
 import { holdingsOf, leftOver } from "../../examples/flights/leaks.ts";
 import { ColumnState, FlightState } from "../../examples/flights/transition.ts";
+import { openPool } from "../support/pool.ts";
+import { builds } from "../support/region.ts";
 
 const PLENTY: HashLimit = { workMemBytes: 8 * 1024 * 1024, hashMemMultiplier: 2 };
+const TIGHT: HashLimit = { workMemBytes: 64 * 1024, hashMemMultiplier: 1 };
+
+/** One query's contexts. */
+interface Query {
+  readonly executor: MemoryContext;
+  readonly tuple: MemoryContext;
+  readonly aggregate: () => HashAggregate;
+  /** Ends it; everything must be as it was before. */
+  readonly end: () => void;
+}
 
 type Row = readonly [key: string, delay: number, distance: number];
 
@@ -27,10 +40,15 @@ function addAll(aggregate: HashAggregate, tuple: MemoryContext, rows: readonly R
 /** key → [count, sum of delays, largest distance] */
 function groupsOf(aggregate: HashAggregate): Map<string, number[]> {
   const groups = new Map<string, number[]>();
-  aggregate.forEachGroup(({ key, count, sum, max }) => {
+  aggregate.drain(({ key, count, sum, max }) => {
     groups.set(new TextDecoder().decode(key), [count, sum, max]);
   });
   return groups;
+}
+
+/** Rows of so many groups, which come by turns. */
+function manyRows(rows: number, groups: number): Row[] {
+  return Array.from({ length: rows }, (_, row): Row => [`${row % groups}`, row, -1 - row]);
 }
 
 function expected(rows: readonly Row[]): Map<string, number[]> {
@@ -48,75 +66,113 @@ const anyRow: fc.Arbitrary<Row> = fc.tuple(
   fc.integer(),
 );
 
-describe.each(["release", "checked"])("hash aggregation in %s memory", (build) => {
-  const memory = ProcessMemory.createSync({ checked: build === "checked" });
+describe.each(builds)("hash aggregation, %s build", (_, checked) => {
+  /** A backend of its own for each test, and a query's contexts in it. */
+  async function query(limit: HashLimit): Promise<Query> {
+    const pool = await openPool({ checked, files: false });
+    const backend = pool.attach({ memory: { checked, maxMemory: "32MB" } });
+    const before = holdingsOf(backend.memory, 0);
+    const executor = backend.memory.top.createChild("ExecutorState");
+    const tuple = executor.createChild("ExprContext");
+    const made: HashAggregate[] = [];
+    const aggregate = (): HashAggregate => {
+      const transition = new FlightState(backend.memory);
+      const createFile = (context: MemoryContext): TemporaryFile =>
+        backend.createTemporaryFile(context);
+      made.push(new HashAggregate({ executor, limit, transition, createFile }));
+      return made.at(-1) as HashAggregate;
+    };
+    const end = (): void => {
+      for (const each of made) each.close();
+      executor.delete();
+      expect(leftOver(before, holdingsOf(backend.memory, 0))).toEqual([]);
+      expect(pool.storage.relationsSync()).toEqual([]);
+    };
+    return { executor, tuple, aggregate, end };
+  }
 
-  test("gives what a Map gives, in one part or in several that are merged", () => {
-    fc.assert(
-      fc.property(fc.array(fc.array(anyRow, { maxLength: 200 }), { maxLength: 4 }), (parts) => {
-        const before = holdingsOf(memory, 0);
-        const executor = memory.top.createChild("ExecutorState");
-        const tuple = executor.createChild("ExprContext");
-        const final = new HashAggregate(executor, "key", PLENTY, new FlightState(memory));
+  test.each([
+    ["in memory", PLENTY],
+    ["spilling", TIGHT],
+  ])("gives what a Map gives, in one part or in several that are merged, %s", async (_, limit) => {
+    const { tuple, aggregate, end } = await query(limit);
+    const property = fc.property(
+      fc.array(fc.array(anyRow, { maxLength: 3000, size: "max" }), { maxLength: 3 }),
+      (parts) => {
+        const final = aggregate();
         for (const rows of parts) {
-          const partial = new HashAggregate(executor, "key", PLENTY, new FlightState(memory));
+          const partial = aggregate();
           addAll(partial, tuple, rows);
-          expect(partial.groups).toBe(expected(rows).size);
-          const { at, bytes } = partial.pack();
-          final.merge(memory.u8.slice(at, at + bytes), tuple);
+          let groups = 0;
+          partial.drainPacked((packed, count) => {
+            groups += count;
+            final.merge(packed, tuple);
+          });
+          expect(groups).toBe(expected(rows).size);
         }
         expect(groupsOf(final)).toEqual(expected(parts.flat()));
-        executor.delete();
-        expect(leftOver(before, holdingsOf(memory, 0))).toEqual([]);
-      }),
-      { numRuns: 30 },
+      },
     );
+    fc.assert(property, { numRuns: 8 });
+    end();
   });
 
-  test("keeps 20,000 groups apart while the bucket array doubles", () => {
-    const executor = memory.top.createChild("ExecutorState");
-    const tuple = executor.createChild("ExprContext");
-    const aggregate = new HashAggregate(executor, "key", PLENTY, new FlightState(memory));
-    const rows = Array.from(
-      { length: 40_000 },
-      (_, row): Row => [`${row % 20_000}`, row, -1 - row],
-    );
-    addAll(aggregate, tuple, rows);
-    expect(groupsOf(aggregate)).toEqual(expected(rows));
-    executor.delete();
+  test("keeps 20,000 groups apart while the bucket array doubles, and spills nothing", async () => {
+    const { tuple, aggregate, end } = await query(PLENTY);
+    const whole = aggregate();
+    const rows = manyRows(40_000, 20_000);
+    addAll(whole, tuple, rows);
+    expect(groupsOf(whole)).toEqual(expected(rows));
+    expect(whole.use).toMatchObject({ batches: 1, diskBytes: 0 });
+    end();
   });
 
-  test("refuses the first group beyond the limit, and names what holds how much", () => {
-    const before = holdingsOf(memory, 0);
-    const executor = memory.top.createChild("ExecutorState");
-    const tuple = executor.createChild("ExprContext");
-    const limit = { workMemBytes: 64 * 1024, hashMemMultiplier: 1.5 };
-    const aggregate = new HashAggregate(executor, "key", limit, new FlightState(memory));
+  test("stays below its limit whatever comes, and spills in several passes", async () => {
+    const { executor, tuple, aggregate, end } = await query(TIGHT);
+    const limitBytes = 64 * 1024;
     const held = (): number =>
       executor
         .children()
         .filter(({ name }) => name.startsWith("HashAgg"))
         .reduce((sum, context) => sum + context.memAllocated(true), 0);
-    let thrown: unknown;
-    for (let row = 0; thrown === undefined; row += 1) {
-      expect(held()).toBeLessThanOrEqual(96 * 1024);
-      try {
-        addAll(aggregate, tuple, [[`${row}`, 0, 0]]);
-      } catch (error) {
-        thrown = error;
-      }
+    const whole = aggregate();
+    const rows = manyRows(30_000, 10_000);
+    for (let row = 0; row < rows.length; row += 10) {
+      addAll(whole, tuple, rows.slice(row, row + 10));
+      expect(held()).toBeLessThanOrEqual(limitBytes);
     }
-    expect(thrown).toBeInstanceOf(LimitExceededError);
-    expect(thrown).toMatchObject({
-      code: "53400",
-      message: 'hash table of "group by key" exceeds its limit of 96 kB',
-      limitBytes: 96 * 1024,
-      usedBytes: held(),
-      context: "HashAgg hashed tuples",
-    });
-    expect(held()).toBeGreaterThan(96 * 1024);
-    executor.delete();
-    expect(leftOver(before, holdingsOf(memory, 0))).toEqual([]);
+    expect(groupsOf(whole)).toEqual(expected(rows));
+    const { batches, peakBytes, diskBytes } = whole.use;
+    expect(whole.use.limitBytes).toBe(limitBytes);
+    // Some 700 groups fit, and a batch has less than 10,000 / 4: it must spill once more.
+    expect(batches).toBeGreaterThan(1 + 4);
+    expect(peakBytes).toBeGreaterThan(limitBytes / 4);
+    expect(peakBytes).toBeLessThanOrEqual(limitBytes);
+    expect(diskBytes).toBeGreaterThan(9_000 * 40);
+    end();
+  });
+
+  test("finishes even where one group is more than the limit", async () => {
+    const { tuple, aggregate, end } = await query({ workMemBytes: 1024, hashMemMultiplier: 1 });
+    const whole = aggregate();
+    const rows = Array.from({ length: 60 }, (_, row): Row => [`${row % 20}`.repeat(800), row, 0]);
+    addAll(whole, tuple, rows);
+    expect(groupsOf(whole)).toEqual(expected(rows));
+    end();
+  });
+
+  test("leaves no file and no memory when it is given up, spilled or half read", async () => {
+    const { tuple, aggregate, end } = await query(TIGHT);
+    addAll(aggregate(), tuple, manyRows(5_000, 5_000));
+    const half = aggregate();
+    addAll(half, tuple, manyRows(5_000, 5_000));
+    let groups = 0;
+    const stop = (): void => {
+      groups += 1;
+      if (groups === 2_000) throw new Error("enough");
+    };
+    expect(() => half.drain(stop)).toThrow("enough");
+    end();
   });
 });
 
