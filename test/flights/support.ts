@@ -85,14 +85,39 @@ export interface Row {
  * JavaScript.
  */
 export function aggregatePlainly(maxRows: number): Promise<Map<string, Row>> {
-  const known = aggregated.get(maxRows) ?? aggregate(maxRows);
-  aggregated.set(maxRows, known);
+  return remembered("origin", maxRows);
+}
+
+/** All groups of the same by date. */
+export function datesPlainly(): Promise<Map<string, Row>> {
+  return remembered("date", Number.POSITIVE_INFINITY);
+}
+
+/** The largest groups by date, largest first; of two as large the one whose key's bytes are less. */
+export async function largestDates(count: number): Promise<Row[]> {
+  const all = [...(await datesPlainly()).values()];
+  const bytes = ({ key }: Row): Uint8Array =>
+    new Uint8Array(new Float64Array([Date.parse(key)]).buffer);
+  all.sort((left, right) => right.count - left.count || Buffer.compare(bytes(left), bytes(right)));
+  return all.slice(0, count);
+}
+
+type KeyColumn = "origin" | "date";
+
+const aggregated = new Map<string, Promise<Map<string, Row>>>();
+
+function remembered(column: KeyColumn, maxRows: number): Promise<Map<string, Row>> {
+  const of = `${column} ${maxRows}`;
+  const known = aggregated.get(of) ?? aggregate(column, maxRows);
+  aggregated.set(of, known);
   return known;
 }
 
-const aggregated = new Map<number, Promise<Map<string, Row>>>();
+function textOf(key: string | Date): string {
+  return typeof key === "string" ? key : key.toISOString();
+}
 
-async function aggregate(maxRows: number): Promise<Map<string, Row>> {
+async function aggregate(column: KeyColumn, maxRows: number): Promise<Map<string, Row>> {
   const bytes = await readFile(parquet);
   const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer;
   const metadata = parquetMetadata(file);
@@ -105,16 +130,17 @@ async function aggregate(maxRows: number): Promise<Map<string, Row>> {
       file,
       metadata,
       compressors,
-      columns: ["origin", "delay", "distance"],
+      columns: [column, "delay", "distance"],
       rowStart,
       rowEnd,
       onComplete: (rows) => {
-        for (const [origin, delay, distance] of rows as [string, bigint, bigint][]) {
-          const group = groups.get(origin) ?? { count: 0, sum: 0, max: -1 };
+        for (const [value, delay, distance] of rows as [string | Date, bigint, bigint][]) {
+          const key = textOf(value);
+          const group = groups.get(key) ?? { count: 0, sum: 0, max: -1 };
           group.count += 1;
           group.sum += Number(delay);
           group.max = Math.max(group.max, Number(distance));
-          groups.set(origin, group);
+          groups.set(key, group);
         }
       },
     });
