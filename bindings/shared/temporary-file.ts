@@ -9,8 +9,9 @@
  *
  * The block is a chunk of a memory context, so that it counts as memory like everything else. It is
  * the only memory a file takes, and it takes it only between the first byte and the last of either
- * way: files that wait to be read take none. The file's number is one of the backend's temporary relations: whatever
- * ends, the query, the backend, its thread or the process, removes the file with those.
+ * way: files that wait to be read take none. The file's number is one of the backend's temporary
+ * relations: whatever ends, the query, the backend, its thread or the process, removes the file
+ * with those.
  *
  * Cost: a copy of each byte in, one out, and one call of storage for each 8 kB each way.
  *

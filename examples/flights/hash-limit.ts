@@ -42,7 +42,7 @@ export function hashMemory({ workMemBytes, hashMemMultiplier }: HashLimit): numb
   return Math.floor(workMemBytes * hashMemMultiplier);
 }
 
-/** Largest block of the hash table: a power of two not above work_mem / 16, within 8 kB and 8 MB. */
+/** Largest block of the table: a power of two not above work_mem / 16, within 8 kB and 8 MB. */
 export function largestBlock({ workMemBytes }: HashLimit): number {
   const part = Math.max(1, Math.floor(workMemBytes / BLOCKS_PER_WORK_MEM));
   const power = 2 ** Math.floor(Math.log2(part));

@@ -221,7 +221,7 @@ export class FlightsJob {
     };
   }
 
-  /** Ends the backends in order, the leader last. Returns what they left in shared memory, in words. */
+  /** Ends the backends in order, the leader last. @returns what they left in shared memory */
   async detach(): Promise<string[]> {
     const backends = this.#backends;
     this.#backends = [];

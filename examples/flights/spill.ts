@@ -9,7 +9,7 @@
  *
  *          0       4        8
  *         ┌───────┬────────┬─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─┐
- *  record │ hash  │ length │ entry, as in the hash table │   one row, or what others have of a group
+ *  record │ hash  │ length │ entry, as in the hash table │  a row, or what others have of a group
  *         └───────┴────────┴─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─┘
  *
  * PostgreSQL: src/backend/executor/nodeAgg.c, HashAggSpill, HashAggBatch, hashagg_spill_tuple

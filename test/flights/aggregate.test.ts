@@ -1,6 +1,7 @@
-// The hash aggregation of examples/flights over process memory and temporary files: any rows in any
-// split give what a Map gives, whether they fit or spill; what is held never passes the limit; and a
-// query that ends, however, leaves nothing. The leak check itself is tested on leaks made on purpose.
+// The hash aggregation of examples/flights over process memory and temporary files: any rows in
+// any split give what a Map gives, whether they fit or spill; what is held never passes the limit;
+// and a query that ends, however, leaves nothing. The leak check itself is tested on leaks made on
+// purpose.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";

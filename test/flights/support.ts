@@ -93,7 +93,7 @@ export function datesPlainly(): Promise<Map<string, Row>> {
   return remembered("date", Number.POSITIVE_INFINITY);
 }
 
-/** The largest groups by date, largest first; of two as large the one whose key's bytes are less. */
+/** The largest groups by date, largest first; of two as large the one with lesser bytes. */
 export async function largestDates(count: number): Promise<Row[]> {
   const all = [...(await datesPlainly()).values()];
   const bytes = ({ key }: Row): Uint8Array =>
