@@ -362,11 +362,11 @@ export class HashAggregate {
   }
 
   /**
-   * Whether the table may take another group. Once one did not fit none does: a table that fills up
-   * again after a smaller group would spill parts of groups that it has.
+   * Whether the table may take another group. Within a pass it never gets smaller: once one group
+   * did not fit none does, and there is nothing to ask.
    */
   #hasRoom(): boolean {
-    if (this.#spill !== undefined || this.#pendingBytes > 0) return false;
+    if (this.#spill !== undefined) return false;
     if (this.#groups === 0) return true;
     const growing = (this.#groups + 1) * 4 > this.#bucketCount * 3;
     const buckets = growing ? this.#bucketCount << (BUCKET_SHIFT + 1) : 0;

@@ -137,7 +137,7 @@ describe.each(builds)("hash aggregation, %s build", (_, checked) => {
         .filter(({ name }) => name.startsWith("HashAgg"))
         .reduce((sum, context) => sum + context.memAllocated(true), 0);
     const whole = aggregate();
-    const rows = manyRows(30_000, 10_000);
+    const rows = manyRows(30_000, 30_000);
     for (let row = 0; row < rows.length; row += 10) {
       addAll(whole, tuple, rows.slice(row, row + 10));
       expect(held()).toBeLessThanOrEqual(limitBytes);
@@ -145,11 +145,30 @@ describe.each(builds)("hash aggregation, %s build", (_, checked) => {
     expect(groupsOf(whole)).toEqual(expected(rows));
     const { batches, peakBytes, diskBytes } = whole.use;
     expect(whole.use.limitBytes).toBe(limitBytes);
-    // Some 700 groups fit, and a batch has less than 10,000 / 4: it must spill once more.
-    expect(batches).toBeGreaterThan(1 + 4);
+    // Some 700 groups fit, and a batch has about 30,000 / 4: it must spill once more, into parts
+    // that are told apart by further bits; by the same ones each row would be written five times.
+    expect(batches).toBeGreaterThan(1 + 4 + 4 * 4);
+    expect(diskBytes / rows.length).toBeLessThan(3.5 * 48);
     expect(peakBytes).toBeGreaterThan(limitBytes / 4);
     expect(peakBytes).toBeLessThanOrEqual(limitBytes);
-    expect(diskBytes).toBeGreaterThan(9_000 * 40);
+    expect(diskBytes / rows.length).toBeGreaterThan(48);
+    end();
+  });
+
+  test("has each group once, also where a small one would fit after a large one did not", async () => {
+    const { tuple, aggregate, end } = await query(TIGHT);
+    const whole = aggregate();
+    const rows = Array.from({ length: 4000 }, (_, row): Row => {
+      const key = row % 400;
+      return [key % 3 === 0 ? `${key}`.repeat(300) : `${key}`, row, row];
+    });
+    addAll(whole, tuple, rows);
+    let groups = 0;
+    whole.drain(() => {
+      groups += 1;
+    });
+    expect(groups).toBe(expected(rows).size);
+    expect(whole.use.batches).toBeGreaterThan(1);
     end();
   });
 

@@ -4,6 +4,7 @@
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import {
   Backend,
+  BLOCK_BYTES,
   type BufferId,
   type ChunkPtr,
   initPage,
@@ -97,6 +98,14 @@ const commands: Commands = {
   extend: (name, blocks) => backend().buffers.extendSync(relation(name), blocks),
   truncate: (name, blocks) => backend().truncateSync(relation(name), blocks),
   drop: (name) => backend().dropRelationSync(name),
+  spill: (blocks) => {
+    const { top } = backend().memory;
+    const file = backend().createTemporaryFile();
+    const block = top.alloc(BLOCK_BYTES);
+    for (let written = 0; written < blocks; written += 1) file.append(block, BLOCK_BYTES);
+    const temporary = backend().createRelationSync("mine", { temporary: true });
+    backend().buffers.extendSync(temporary, blocks);
+  },
   allocate: (bytes) => backend().memory.top.alloc(bytes),
   free: (chunk) => backend().memory.free(chunk as ChunkPtr),
   exit: (code) => process.exit(code),

@@ -19,11 +19,15 @@ afterEach(async () => {
 
 let method: IoMethod = "sync";
 
-async function region(checked: boolean, buffers = "128kB"): Promise<SharedMemory> {
+async function region(
+  checked: boolean,
+  buffers = "128kB",
+  storage = memoryStorage(),
+): Promise<SharedMemory> {
   const shared = await SharedMemory.create(
     withIoMethod(method, {
       settings: { shared_buffers: buffers, max_connections: CONNECTIONS },
-      storage: memoryStorage(),
+      storage,
       segments: { barrier: 64 },
       checked,
     }),
@@ -119,6 +123,20 @@ describe.each(variants)("%s build, io_method %s", (_, current, checked) => {
     expect(clients(shared)).toEqual([]);
     const b = await attached(shared);
     expect(await b.call("read", "t", 0)).toBe(0);
+  });
+
+  it("temporary files of a terminated worker are gone before its slot is used again", async () => {
+    const storage = memoryStorage();
+    const shared = await region(checked, "128kB", storage);
+    const [a, b] = [await attached(shared), await attached(shared)];
+    for (const each of [a, b]) await each.call("spill", 40);
+    expect(storage.relationsSync()).toHaveLength(4);
+    const died = death(shared);
+    await a.terminate();
+    await died;
+    expect(storage.relationsSync()).toHaveLength(2);
+    await b.call("detach");
+    expect(storage.relationsSync()).toEqual([]);
   });
 
   it("process.exit() in a worker detaches it: nothing is left, and no death is reported", async () => {

@@ -25,6 +25,8 @@ export interface Commands {
   extend(relation: string, blocks: number): number;
   truncate(relation: string, blocks: number): void;
   drop(relation: string): void;
+  /** Makes a temporary file and a temporary relation, of so many blocks each. */
+  spill(blocks: number): void;
   allocate(bytes: number): number;
   free(chunk: number): void;
   exit(code: number): void;
