@@ -47,6 +47,7 @@ import { Sleep } from "../ipc/sleep";
 import { BufferDesc, State } from "./desc";
 import { Evict } from "./evict";
 import { Hold } from "./hold";
+import { IoQueue } from "./ioqueue";
 import { Pin } from "./pin";
 import { BufferTable, NO_BUFFER } from "./table";
 
@@ -166,8 +167,9 @@ export class Pool {
 
   /**
    * What to do with a pinned buffer whose page may not be there yet: the buffer if it is valid;
-   * with NEED_READ if this backend has taken on its read; with IN_PROGRESS if another reads it (the
-   * word to sleep on is registered); ST_SELF if this backend itself reads it under another name.
+   * with NEED_READ if this backend has taken on its read; with IN_PROGRESS if another reads it, or
+   * will as a worker (the word to sleep on is registered); ST_SELF if this backend itself reads it
+   * in another task.
    */
   static ensureValid(buffer: u32, context: u32): i32 {
     const desc = BufferDesc.at(buffer);
@@ -177,8 +179,11 @@ export class Pool {
         Hold.countedIn(context, COUNTER_HITS);
         return buffer;
       }
-      if (State.isMine(seen)) return ST_SELF;
-      if (State.owner(seen) == 0) {
+      if (State.isMine(seen)) {
+        if (IoQueue.awaitOwn(buffer)) return buffer | IN_PROGRESS;
+        // A worker may have taken it between the two looks.
+        if (desc.getState() == seen) return ST_SELF;
+      } else if (State.owner(seen) == 0) {
         if (desc.swapState(seen, seen | STATE_IO | Self.owner())) return buffer | NEED_READ;
       } else if (desc.swapState(seen, seen | STATE_IO_WAITERS)) {
         Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);

@@ -411,7 +411,6 @@ export const REQUEST_HANDING = 0x800; // a worker takes the frames over
 export const REQUEST_READING = 0xc00; // it has them
 export const REQUEST_DONE = 0x1000; // they are valid
 export const REQUEST_FAILED = 0x1400; // they are nobody's, and not valid
-export const REQUEST_RETURNED = 0x1800; // no worker took it: they are still the requester's
 export const REQUEST_ORPHAN = 0x2000; // bit 13: the worker frees the request
 
 // ── Shared memory: words that name an owner ──────────────────────────────────────────────────────
