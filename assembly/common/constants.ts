@@ -253,6 +253,20 @@ export const ST_JOURNAL = -15;
 export const ST_PINNED_AGAIN = -16;
 /** Somebody else waits for the cleanup lock already. */
 export const ST_CLEANUP_TAKEN = -17;
+/** The lock is not to be had at once, and the caller does not wait. */
+export const ST_NOT_AVAILABLE = -40;
+/** To wait for the lock would be a deadlock; its edges stand on the scratch page. */
+export const ST_DEADLOCK = -41;
+/** The lock table has no record left. */
+export const ST_LOCKS_FULL = -42;
+/** This backend does not hold the lock in that mode at that level. */
+export const ST_NOT_OWNED = -43;
+/** A lock was taken more often than can be counted. */
+export const ST_TOO_MANY_LOCKS = -44;
+/** This backend waits for another lock already. */
+export const ST_WAITING = -45;
+/** Not a status below 0: the mode was held before, and is counted once more. */
+export const ST_ALREADY_HELD = 1;
 
 /** What a page about to be written in place needs first: its old image in these journals. */
 export const IMAGE_COMMITTED = 1; // the journal of the last committed checkpoint
@@ -309,8 +323,13 @@ export const PART_CHECKPOINT = 11;
 export const PART_IMAGED = 12;
 export const PART_SLOT_PAGES = 13;
 export const PART_IO_QUEUE = 14;
-export const PART_BLOCKS = 15;
-export const PARTS = 16;
+export const PART_LOCK_RECORDS = 15;
+export const PART_LOCK_TABLE = 16;
+export const PART_LOCK_PARTITIONS = 17;
+export const PART_STRONG = 18;
+export const PART_FAST_PATH = 19;
+export const PART_BLOCKS = 20;
+export const PARTS = 21;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 
@@ -448,9 +467,76 @@ export const EXTENSION_LOCKS = 13;
 export const LOCK_JOURNAL = 15;
 export const NAMED_LOCKS = 16;
 
+// ── Shared memory: heavyweight locks ─────────────────────────────────────────────────────────────
+
+/** Modes, PostgreSQL's numbers; 0 is none. */
+export const ACCESS_SHARE_LOCK = 1;
+export const ROW_SHARE_LOCK = 2;
+export const ROW_EXCLUSIVE_LOCK = 3;
+export const SHARE_UPDATE_EXCLUSIVE_LOCK = 4;
+export const SHARE_LOCK = 5;
+export const SHARE_ROW_EXCLUSIVE_LOCK = 6;
+export const EXCLUSIVE_LOCK = 7;
+export const ACCESS_EXCLUSIVE_LOCK = 8;
+export const LOCK_MODES = 8;
+/** Kinds of what is locked, PostgreSQL's numbers. */
+export const LOCKTAG_RELATION = 0;
+export const LOCKTAG_PAGE = 3;
+export const LOCKTAG_TUPLE = 4;
+export const LOCKTAG_TRANSACTION = 5;
+export const LOCKTAG_OBJECT = 8;
+export const LOCKTAG_ADVISORY = 10;
+export const DEFAULT_LOCK_METHOD = 1;
+export const USER_LOCK_METHOD = 2;
+/** The last word of a tag: field4 in the low half, then type, then method. */
+export const TAG_TYPE_SHIFT = 16;
+export const TAG_METHOD_SHIFT = 24;
+/** Who gives a lock back: the end of the transaction, or the session alone. */
+export const LEVEL_SESSION = 0;
+export const LEVEL_TRANSACTION = 1;
+export const LOCK_LEVELS = 2;
+
+/** One backend's hold on, or wait for, one lock. */
+export const LOCK_RECORD_BYTES = 64;
+export const LOCK_RECORD_SHIFT = 6;
+export const RECORD_TAG_OFFSET = 8; // four words
+export const RECORD_TICKET_OFFSET = 24; // u64
+/** u16 a mode: those of the session, then those of the transaction. */
+export const RECORD_COUNTS_OFFSET = 32;
+/** The word of a record: owner in the low ten bits, as in owner words; mode m held is bit 10 + m. */
+export const RECORD_HOLD_SHIFT = 10;
+export const RECORD_HOLD_MASK = 0x7f800; // bits 11 to 18
+export const RECORD_WAIT_SHIFT = 19;
+export const RECORD_WAIT_MASK = 0x780000; // bits 19 to 22: the mode waited for, or 0
+export const RECORD_STRONG = 0x800000; // bit 23: a relation in a mode that ends its fast path
+export const RECORD_MOVING = 0x1000000; // bit 24: being moved from a fast path; holds nothing yet
+
+export const LOCK_PARTITIONS = 16;
+export const LOCK_PARTITION_MASK = 15;
+/** Flags that say of a class of relations that somebody has or wants a strong lock on one. */
+export const STRONG_SLOTS = 1024;
+export const STRONG_SLOT_MASK = 1023;
+export const MIN_LOCK_HEADS = 1024;
+
+/** What the lock manager keeps for one backend, before its fast path. */
+export const LOCK_STATE_BYTES = 64;
+export const LOCK_STATE_WAIT_RECORD_OFFSET = 0;
+export const LOCK_STATE_WAIT_START_OFFSET = 32; // f64, milliseconds since 1970
+export const FAST_PATH_ENTRIES = 16; // of one group
+export const FAST_PATH_ENTRY_BYTES = 32;
+export const FAST_PATH_GROUP_SHIFT = 9; // 512 bytes
+export const MAX_FAST_PATH_GROUPS = 1024;
+/** The high word of an entry: bits 1 to 3 are modes, and whether it has been moved to the table. */
+export const FAST_PATH_MODES = 14;
+export const FAST_PATH_MOVED = 16;
+
+/** An edge of a deadlock, as reported: waiter, mode, blocker, 0, and the tag waited for. */
+export const DEADLOCK_EDGE_BYTES = 32;
+
 // ── Broken invariants ────────────────────────────────────────────────────────────────────────────
 
 export const PANIC_OWNER = 101;
 export const PANIC_CHAIN = 102;
 export const PANIC_STATE = 103;
 export const PANIC_LAYOUT = 105;
+export const PANIC_LOCK_TABLE = 106; // a lock chain, a record or its counts disagree

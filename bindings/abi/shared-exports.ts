@@ -4,8 +4,17 @@
  * assembly/common/constants.ts.
  */
 export interface SharedExports {
-  /** @param queued - 1 with a queue for I/O workers; absent is 0, as in createRegion */
-  regionPages(buffers: number, backends: number, segmentBytes: number, queued?: number): number;
+  /**
+   * @param queued - 1 with a queue for I/O workers; absent is 0, as in createRegion
+   * @param locks - max_locks_per_transaction; absent or 0: no lock table
+   */
+  regionPages(
+    buffers: number,
+    backends: number,
+    segmentBytes: number,
+    queued?: number,
+    locks?: number,
+  ): number;
   createRegion(
     bytes: number,
     buffers: number,
@@ -13,6 +22,7 @@ export interface SharedExports {
     checksums: number,
     helpers?: number,
     queued?: number,
+    locks?: number,
   ): void;
   startAt(checkpoint: number, journalled: number): void;
   addSegment(bytes: number): number;

@@ -72,6 +72,7 @@ export type Parameter = IntegerParameter | RealParameter | BoolParameter | EnumP
 
 /** Half of a 32-bit INT_MAX: what PostgreSQL allows for numbers of buffers. */
 const HALF_INT_MAX = 1073741823;
+const INT_MAX = 2147483647;
 
 /** All parameters, by name. */
 export const parameters: readonly Parameter[] = [
@@ -132,6 +133,16 @@ export const parameters: readonly Parameter[] = [
     context: "postmaster",
     description: "Whether pages carry a checksum that is verified when they are read.",
     bootValue: true,
+  },
+  {
+    name: "deadlock_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "superuser",
+    description: "How long a lock is waited for before deadlocks are looked for.",
+    bootValue: 1000,
+    min: 1,
+    max: INT_MAX,
   },
   {
     name: "effective_io_concurrency",
@@ -212,6 +223,16 @@ export const parameters: readonly Parameter[] = [
     max: 32,
   },
   {
+    name: "lock_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "user",
+    description: "How long a lock is waited for at all; 0 is for ever.",
+    bootValue: 0,
+    min: 0,
+    max: INT_MAX,
+  },
+  {
     name: "maintenance_io_concurrency",
     vartype: "integer",
     unit: null,
@@ -231,6 +252,16 @@ export const parameters: readonly Parameter[] = [
     bootValue: 16,
     min: 1,
     max: 987, // MAX_BACKENDS without the owner, two writers and 32 I/O workers
+  },
+  {
+    name: "max_locks_per_transaction",
+    vartype: "integer",
+    unit: null,
+    context: "postmaster",
+    description: "How many locks a backend may hold on average; one may hold more.",
+    bootValue: 64,
+    min: 10,
+    max: INT_MAX,
   },
   {
     name: "shared_buffers",
