@@ -43,6 +43,7 @@ import { Slot } from "./ipc/slots";
 import { OwnerLock } from "./lmgr/owner";
 
 export * from "./buffer/ioqueue-calls";
+export * from "./lmgr/lock-calls";
 
 // ── The region, for its creator ──────────────────────────────────────────────────────────────────
 

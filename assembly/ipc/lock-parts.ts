@@ -15,6 +15,13 @@
 import { Align } from "../common/align";
 import {
   CACHE_LINE_BYTES,
+  PART_FAST_PATH,
+  PART_LOCK_PARTITIONS,
+  PART_LOCK_RECORDS,
+  PART_LOCK_TABLE,
+  PART_STRONG,
+} from "../common/constants";
+import {
   FAST_PATH_ENTRIES,
   FAST_PATH_GROUP_SHIFT,
   LOCK_PARTITIONS,
@@ -22,13 +29,8 @@ import {
   LOCK_STATE_BYTES,
   MAX_FAST_PATH_GROUPS,
   MIN_LOCK_HEADS,
-  PART_FAST_PATH,
-  PART_LOCK_PARTITIONS,
-  PART_LOCK_RECORDS,
-  PART_LOCK_TABLE,
-  PART_STRONG,
   STRONG_SLOTS,
-} from "../common/constants";
+} from "../common/lock-constants";
 import { Region } from "./region";
 
 /** No memory holds as many records; also what keeps the arithmetic within its words. */

@@ -137,7 +137,8 @@ export class Shmem {
   /**
    * Wasm pages of a region; more than a memory can have if the request is too large.
    * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line; `queued` is
-   * 0 without a queue for I/O workers, `locks` is max_locks_per_transaction, 0 without a lock table.
+   * 0 without a queue for I/O workers, `locks` is max_locks_per_transaction, 0 without a lock
+   * table.
    */
   static regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32, locks: u32): u32 {
     let bytes: u64 = segmentBytes;

@@ -5,7 +5,7 @@
 //
 // PostgreSQL: src/backend/storage/lmgr/lock.c, LockConflicts
 
-import { LOCK_MODES } from "../common/constants";
+import { LOCK_MODES } from "../common/lock-constants";
 
 /** Bytes from the lowest: what each mode conflicts with, bit c - 1 for mode c. */
 const CONFLICTS_OF_1_TO_4: u32 = 0xf8_f0_c0_80;

@@ -1,5 +1,5 @@
-// The queue of those who wait for a lock, in PostgreSQL's order, without a list: each waiter's record
-// has a ticket, and the queue is the waiting records of the tag by ascending ticket.
+// The queue of those who wait for a lock, in PostgreSQL's order, without a list: each waiter's
+// record has a ticket, and the queue is the waiting records of the tag by ascending ticket.
 //
 //   ticket   2^20 · 2·2^20 · 3·2^20 …     the tail: the largest + 2^20
 //   before w: halfway between w's ticket and that of the one before it (0 before the first)

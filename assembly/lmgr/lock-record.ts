@@ -1,9 +1,9 @@
 // One backend's hold on, or wait for, one lock: the only truth there is about heavyweight locks.
 //
-// A record belongs to one (backend, tag). Masks of what is granted or awaited, counts of holders and
-// the order of a queue are read off the records when they are needed, and kept nowhere: so there is
-// nothing that a death could leave wrong, and giving back what a dead backend held is taking its
-// records out of their chains.
+// A record belongs to one (backend, tag). Masks of what is granted or awaited, counts of holders
+// and the order of a queue are read off the records when they are needed, and kept nowhere: so
+// there is nothing that a death could leave wrong, and giving back what a dead backend held is
+// taking its records out of their chains.
 //
 //  0        4        8                24               32                  48                 64
 //  ┌────────┬────────┬────────────────┬────────────────┬───────────────────┬──────────────────┐
@@ -19,8 +19,9 @@
 // * A record is free when its word is 0. Whoever wants it swaps 0 for his own number; then nobody
 //   else touches it until it is linked. It is unlinked before its word becomes 0 again.
 // * Once it is linked its word, ticket and link change only under the lock of its partition.
-// * A grant is one compare-and-swap of the word: hold bit on, wait mode off. Who waits sleeps on this
-//   very word, so that any change of it wakes him, and nothing is left to do for him afterwards.
+// * A grant is one compare-and-swap of the word: hold bit on, wait mode off. Who waits sleeps on
+//   this very word, so that any change of it wakes him, and nothing is left to do for him
+//   afterwards.
 // * The counts are the owner's own: how often he has taken each mode, by plain stores. They are set
 //   before he begins to wait, so that a grant makes them true.
 // * MOVING: made by somebody else on the owner's behalf, out of his fast path (lock-fast-path.ts).
@@ -32,13 +33,13 @@
 // PostgreSQL: src/include/storage/lock.h, LOCK, PROCLOCK, LOCALLOCK (three structures there)
 
 import { Atomic } from "../common/atomics";
+import { OWNER_MASK } from "../common/constants";
 import {
   LEVEL_TRANSACTION,
   LOCK_LEVELS,
   LOCK_MODES,
   LOCK_RECORD_BYTES,
   LOCK_RECORD_SHIFT,
-  OWNER_MASK,
   RECORD_COUNTS_OFFSET,
   RECORD_HOLD_MASK,
   RECORD_HOLD_SHIFT,
@@ -48,7 +49,7 @@ import {
   RECORD_TICKET_OFFSET,
   RECORD_WAIT_MASK,
   RECORD_WAIT_SHIFT,
-} from "../common/constants";
+} from "../common/lock-constants";
 import { Region } from "../ipc/region";
 import { LockTag } from "./lock-tag";
 

@@ -2,7 +2,7 @@
 // it waits for, and a few words of its own.
 //
 //   0 wait record · hint · borrowed · level        16 tag asked for
-//  32 wait start · mode · hash                     64 fast path entries (lock-fast-path.ts)
+//  32 wait start · ticket · mode                   64 fast path entries (lock-fast-path.ts)
 //
 // `waitRecord` is stored before the record's wait mode and is believed only together with it: a
 // backend waits when the record it names is its own and has a wait mode. So it may be left behind.
@@ -14,7 +14,7 @@ import {
   LOCK_STATE_BYTES,
   LOCK_STATE_WAIT_RECORD_OFFSET,
   LOCK_STATE_WAIT_START_OFFSET,
-} from "../common/constants";
+} from "../common/lock-constants";
 import { Region } from "../ipc/region";
 import { me } from "../ipc/self";
 import { LockRecord, RecordWord } from "./lock-record";
@@ -39,6 +39,8 @@ export class LockState {
   private rest: u32;
   /** When the wait began, milliseconds since 1970; 0 until that is known. */
   waitStart: f64;
+  /** Ticket for the place in a queue that was decided on. Private to the backend. */
+  ticket: u64;
   /** Mode being waited for. Private to the backend. */
   mode: u32;
 

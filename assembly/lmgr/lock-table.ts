@@ -24,13 +24,10 @@
 
 import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
-import {
-  CACHE_LINE_BYTES,
-  LOCK_PARTITION_MASK,
-  LOCK_PARTITIONS,
-  PANIC_LOCK_TABLE,
-} from "../common/constants";
+import { CACHE_LINE_BYTES, PANIC_LOCK_TABLE } from "../common/constants";
+import { LOCK_PARTITION_MASK, LOCK_PARTITIONS } from "../common/lock-constants";
 import { Region } from "../ipc/region";
+import { me } from "../ipc/self";
 import { LockRecord, RecordWord } from "./lock-record";
 import { LockState } from "./lock-state";
 import { LockTag } from "./lock-tag";
@@ -100,6 +97,15 @@ export class LockTable {
     }
   }
 
+  /**
+   * Takes a record out of its chain and makes it free, in this order: a free record is anybody's.
+   * The partition lock is held.
+   */
+  static remove(hash: u32, reference: u32): void {
+    LockTable.unlink(hash, reference);
+    LockRecord.at(reference).setWord(0);
+  }
+
   /** The first record on a tag, or 0. The partition lock is held. */
   @inline static first(hash: u32, tag: LockTag): u32 {
     return LockTable.matching(Atomic.load(LockTable.head(hash)), tag);
@@ -159,7 +165,7 @@ export class LockTable {
    */
   static allocate(section: u32, word: u32): u32 {
     const state = LockState.of(section);
-    const hint = state.hint;
+    const hint = section == me ? state.hint : 0;
     if (hint != 0 && LockTable.take(hint, word)) return hint;
     const size = Region.get().locksPerBackend;
     const own = LockTable.takeWithin(section * size, size, word);

@@ -1,5 +1,5 @@
-// What a heavyweight lock is on: sixteen bytes exactly as PostgreSQL lays them out, so that rows and
-// messages read the same, and their hash.
+// What a heavyweight lock is on: sixteen bytes exactly as PostgreSQL lays them out, so that rows
+// and messages read the same, and their hash.
 //
 //  0        4        8        12       14     15      16
 //  ┌────────┬────────┬────────┬────────┬──────┬────────┐
@@ -8,8 +8,8 @@
 //                             └───────  rest  ─────────┘
 //
 // No padding: tags are compared and hashed whole. The hash decides three things at once: the chain
-// (hash & head mask), the strong slot (hash mod 1,024) and the partition (hash mod 16). There are at
-// least 1,024 heads, so that a chain lies in one strong slot and a strong slot in one partition.
+// (hash & head mask), the strong slot (hash mod 1,024) and the partition (hash mod 16). There are
+// at least 1,024 heads, so that a chain lies in one strong slot and a strong slot in one partition.
 //
 // A tag that somebody asks for is kept in his own LockState (lock-state.ts); those of records never
 // change while the record is linked.
@@ -20,10 +20,11 @@ import {
   ACCESS_SHARE_LOCK,
   DEFAULT_LOCK_METHOD,
   LOCKTAG_RELATION,
+  REGION_DATABASE,
   ROW_EXCLUSIVE_LOCK,
   SHARE_LOCK,
   TAG_METHOD_SHIFT,
-} from "../common/constants";
+} from "../common/lock-constants";
 
 const FIELD1_FACTOR: u32 = 0x85ebca6b;
 const FIELD2_FACTOR: u32 = 0x9e3779b1;
@@ -53,6 +54,11 @@ export class LockTag {
     this.rest = rest;
   }
 
+  /** The tag of a relation of this region. */
+  @inline fillRelation(relation: u32): void {
+    this.fill(REGION_DATABASE, relation, 0, RELATION_REST);
+  }
+
   /** Takes over the bytes of another tag. */
   @inline copy(other: LockTag): void {
     this.fill(other.field1, other.field2, other.field3, other.rest);
@@ -79,9 +85,9 @@ export class LockTag {
     return hash ^ (hash >>> 16);
   }
 
-  /** A relation of this region, not one that all regions share (field1 0): it has a fast path. */
+  /** A relation of this region, so that it has a fast path. */
   @inline isRelation(): bool {
-    return this.rest == RELATION_REST && this.field1 != 0 && this.field3 == 0;
+    return this.rest == RELATION_REST && this.field1 == REGION_DATABASE && this.field3 == 0;
   }
 
   /** Whether a lock of this mode on this tag is first tried on the fast path. */
@@ -89,7 +95,9 @@ export class LockTag {
     return mode <= <u32>ROW_EXCLUSIVE_LOCK && this.isRelation();
   }
 
-  /** Whether a lock of this mode on this tag stops the fast path: it conflicts with modes 1 to 3. */
+  /**
+   * Whether a lock of this mode on this tag stops the fast path: it conflicts with modes 1 to 3.
+   */
   @inline isStrong(mode: u32): bool {
     return mode >= <u32>SHARE_LOCK && this.isRelation();
   }

@@ -90,6 +90,32 @@ export interface SharedExports {
   requestPages(request: number): number;
   requestBuffer(request: number, index: number): number;
 
+  /** @param flags - the level, and 2 for a caller that does not wait */
+  lockAcquire(
+    field1: number,
+    field2: number,
+    field3: number,
+    rest: number,
+    mode: number,
+    flags: number,
+  ): number;
+  lockRelation(relation: number, mode: number, flags: number): number;
+  lockCheck(): number;
+  lockGiveUp(): number;
+  lockWaitsSince(time: number): void;
+  lockRelease(
+    field1: number,
+    field2: number,
+    field3: number,
+    rest: number,
+    mode: number,
+    level: number,
+  ): number;
+  unlockRelation(relation: number, mode: number, level: number): number;
+  lockReleaseAll(levels: number, method: number): number;
+  lockTableStill(): number;
+  lockTableFree(): void;
+
   lockShare(buffer: number): number;
   lockExclusive(buffer: number): number;
   lockShareNow(buffer: number): number;
