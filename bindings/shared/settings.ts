@@ -20,6 +20,8 @@ export interface Settings {
   readonly hash_mem_multiplier?: string | number;
   /** Backends at one time. Default 16, where PostgreSQL has 100; at most 987. */
   readonly max_connections?: string | number;
+  /** Locks of a backend on average. Default 64; 10 and more. */
+  readonly max_locks_per_transaction?: string | number;
   /** Whether pages carry a checksum. Default on. */
   readonly data_checksums?: string | number | boolean;
   /** Sleep of the background writer between rounds. Default `"200ms"`; a bare number is ms. */
@@ -88,6 +90,7 @@ export interface SettingValues {
   readonly work_mem: number;
   readonly hash_mem_multiplier: number;
   readonly max_connections: number;
+  readonly max_locks_per_transaction: number;
   readonly data_checksums: boolean;
   /** Milliseconds. */
   readonly bgwriter_delay: number;
