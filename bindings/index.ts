@@ -72,11 +72,14 @@ export {
   type SnapshotGroup,
 } from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
+export type { ActivityRow, ActivityState } from "./shared/activity.ts";
 export { Backend, type BackendOptions, type CreateOptions } from "./shared/backend.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
+export { type WorkersWatch, watchWorkers } from "./shared/forwarding.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
 export type { HelperError, ScriptAddress } from "./shared/helper-threads.ts";
+export type { BackendTarget } from "./shared/interrupts.ts";
 export {
   type BackendDeath,
   SharedMemory,
@@ -122,6 +125,7 @@ export {
   type Settings,
   type SettingValues,
 } from "./shared/settings.ts";
+export type { ShutdownMode, ShutdownOptions } from "./shared/shutdown.ts";
 export type {
   BackendRow,
   BufferStatistics,
@@ -144,6 +148,7 @@ export type {
   IoRow,
   SharedViews,
 } from "./shared/views.ts";
+export type { WaitEvent, WaitEventType } from "./shared/wait-events.ts";
 export { type RunWritersOptions, runWriters } from "./shared/writer-thread.ts";
 export {
   BackgroundWriter,

@@ -44,6 +44,7 @@ const PART_NAMES = [
   "Journalled Blocks",
   "Backend Pages",
   "AioWorkerSubmissionQueue",
+  "Backend Status Array",
   "Buffer Blocks",
 ] as const;
 

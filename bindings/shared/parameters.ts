@@ -70,6 +70,7 @@ export interface EnumParameter extends ParameterBase {
 /** One row of the table of parameters. */
 export type Parameter = IntegerParameter | RealParameter | BoolParameter | EnumParameter;
 
+const INT_MAX = 2147483647;
 /** Half of a 32-bit INT_MAX: what PostgreSQL allows for numbers of buffers. */
 const HALF_INT_MAX = 1073741823;
 
@@ -241,6 +242,16 @@ export const parameters: readonly Parameter[] = [
     bootValue: 16384, // 128 MB
     min: 16, // 128 kB
     max: HALF_INT_MAX,
+  },
+  {
+    name: "statement_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "user",
+    description: "How long a statement may take before it is cancelled; 0 is any time.",
+    bootValue: 0,
+    min: 0,
+    max: INT_MAX,
   },
   {
     name: "temp_buffers",

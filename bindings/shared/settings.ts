@@ -54,6 +54,8 @@ export interface Settings {
   readonly ignore_checksum_failure?: string | number | boolean;
   /** Whether damaged pages are read as zeroes. Default off. */
   readonly zero_damaged_pages?: string | number | boolean;
+  /** How long a statement may take, `reportActivity` or a call. Default 0, any time; in ms. */
+  readonly statement_timeout?: string | number;
   /** Whether reads and writes are timed. Default off. */
   readonly track_io_timing?: string | number | boolean;
 }
@@ -89,6 +91,8 @@ export interface SettingValues {
   readonly full_page_writes: boolean;
   readonly ignore_checksum_failure: boolean;
   readonly zero_damaged_pages: boolean;
+  /** Milliseconds; 0 is none. */
+  readonly statement_timeout: number;
   readonly track_io_timing: boolean;
 }
 
