@@ -97,6 +97,12 @@ const commands: Commands = {
   extend: (name, blocks) => backend().buffers.extendSync(relation(name), blocks),
   truncate: (name, blocks) => backend().truncateSync(relation(name), blocks),
   drop: (name) => backend().dropRelationSync(name),
+  flush: (name) => backend().buffers.flushSync(relation(name)),
+  /** Neither waits nor looks. */
+  compute: (milliseconds) => {
+    const until = performance.now() + milliseconds;
+    while (performance.now() < until);
+  },
   allocate: (bytes) => backend().memory.top.alloc(bytes),
   free: (chunk) => backend().memory.free(chunk as ChunkPtr),
   exit: (code) => process.exit(code),

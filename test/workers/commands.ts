@@ -25,6 +25,8 @@ export interface Commands {
   extend(relation: string, blocks: number): number;
   truncate(relation: string, blocks: number): void;
   drop(relation: string): void;
+  flush(relation: string): void;
+  compute(milliseconds: number): void;
   allocate(bytes: number): number;
   free(chunk: number): void;
   exit(code: number): void;
