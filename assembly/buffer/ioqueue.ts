@@ -72,6 +72,9 @@ import {
   ST_BUSY,
   ST_MISS,
   ST_OK,
+  ST_WAIT,
+  WAIT_AIO_COMPLETION,
+  WAIT_IO_WORKER_MAIN,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
@@ -166,7 +169,9 @@ export class IoQueue {
   static await(index: u32): i32 {
     const word = IoQueue.word(index);
     const seen = Atomic.load(word);
-    if (!IoQueue.isOver(seen)) return Sleep.register(word, seen);
+    if (!IoQueue.isOver(seen)) {
+      return Sleep.register(word, seen, ST_WAIT, WAIT_AIO_COMPLETION);
+    }
     Atomic.store(word, REQUEST_FREE);
     return seen;
   }
@@ -294,7 +299,8 @@ export class IoQueue {
   static awaitWork(): i32 {
     const idle = IoQueue.idleAddress();
     Atomic.store(idle, 1);
-    return IoQueue.oldest() >= 0 ? ST_OK : Sleep.register(idle, 1);
+    if (IoQueue.oldest() >= 0) return ST_OK;
+    return Sleep.register(idle, 1, ST_WAIT, WAIT_IO_WORKER_MAIN);
   }
 
   /** Whether there is a worker. */

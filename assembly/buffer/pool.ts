@@ -33,12 +33,14 @@ import {
   ST_MISS,
   ST_SELF,
   ST_TOO_MANY_PINS,
+  ST_WAIT,
   STATE_CLAIM,
   STATE_IO,
   STATE_IO_WAITERS,
   STATE_TAG_VALID,
   STATE_VALID,
   USAGE_ONE,
+  WAIT_BUFFER_IO,
 } from "../common/constants";
 import { Hash } from "../common/hash";
 import { Region } from "../ipc/region";
@@ -186,7 +188,7 @@ export class Pool {
       } else if (State.owner(seen) == 0) {
         if (desc.swapState(seen, seen | STATE_IO | Self.owner())) return buffer | NEED_READ;
       } else if (desc.swapState(seen, seen | STATE_IO_WAITERS)) {
-        Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);
+        Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS, ST_WAIT, WAIT_BUFFER_IO);
         return buffer | IN_PROGRESS;
       }
     }
