@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Backend, initPage, type Relation } from "../../bindings/index.ts";
-import { ioMethod } from "../support/io-methods.ts";
+import { ofOwnReads } from "../support/own-reads.ts";
 import { builds } from "../support/region.ts";
 import { Remote } from "../workers/commands.ts";
 import { AT, aWhile, lockedPage, release, settled, World } from "./async.ts";
@@ -39,9 +39,6 @@ async function scene(checked: boolean, durable = false): Promise<Scene> {
 const add = (bytes: Uint8Array): void => {
   bytes[AT] = (bytes[AT] ?? 0) + 1;
 };
-
-/** With the gate in the backend's own storage; where workers read for it, see io-workers.test.ts. */
-const ofItself = it.runIf(ioMethod === "sync");
 
 describe.each(builds)("%s build", (_, checked) => {
   describe("promise forms", () => {
@@ -215,7 +212,7 @@ describe.each(builds)("%s build", (_, checked) => {
   });
 
   describe("a synchronous call", () => {
-    ofItself("that would wait for a read of its own backend throws 55P03", async () => {
+    ofOwnReads("that would wait for a read of its own backend throws 55P03", async () => {
       const { world, a, t } = await scene(checked);
       world.gate.shut();
       const reading = a.buffers.pinAsync(t.id, 2);
@@ -274,7 +271,7 @@ describe.each(builds)("%s build", (_, checked) => {
       expect(world.pinned()).toBe(0);
     });
 
-    ofItself("gives up waiting for another backend's read, which goes on", async () => {
+    ofOwnReads("gives up waiting for another backend's read, which goes on", async () => {
       const { world, a, b, t } = await scene(checked);
       world.gate.shut();
       const reading = a.buffers.pinAsync(t.id, 3);
@@ -321,7 +318,7 @@ describe.each(builds)("%s build", (_, checked) => {
   });
 
   describe("the end of a region or a backend", () => {
-    ofItself("rejects what waits with 57P01", async () => {
+    ofOwnReads("rejects what waits with 57P01", async () => {
       const { world, a, b, t } = await scene(checked);
       const buffer = lockedPage(b, t, 0);
       world.gate.shut();
@@ -337,7 +334,7 @@ describe.each(builds)("%s build", (_, checked) => {
       await Promise.allSettled([reading]);
     });
 
-    ofItself(
+    ofOwnReads(
       "a backend that detaches stops its promises, and they touch nobody's page",
       async () => {
         const { world, a, b, t } = await scene(checked);

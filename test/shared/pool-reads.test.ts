@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from "vitest";
 import type { Backend, BufferId, Relation } from "../../bindings/index.ts";
-import { ioMethod } from "../support/io-methods.ts";
+import { ofOwnReads } from "../support/own-reads.ts";
 import { codeOf, everywhere, openPool, type Pool, stamped, stampOf } from "../support/pool.ts";
 
 /** A relation of three pages that are in storage and nowhere else. */
@@ -170,7 +170,7 @@ describe.each(everywhere)("%s", (_, checked, files) => {
   });
 
   // A backend whose worker has failed reads again, and may find the zeroes.
-  it.runIf(ioMethod === "sync")(
+  ofOwnReads(
     "whoever wants zeroes gets them although the backend that was reading failed",
     async () => {
       const pool = await openPool({ checked, files });

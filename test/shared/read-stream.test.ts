@@ -14,7 +14,7 @@ import {
   StorageError,
   type StrategyKind,
 } from "../../bindings/index.ts";
-import { ioMethod } from "../support/io-methods.ts";
+import { ofOwnReads } from "../support/own-reads.ts";
 import { Random, seed } from "../support/random.ts";
 import { builds } from "../support/region.ts";
 import { damage, ioRow, recordReads, refuse, stampOf, withStamped } from "../support/streams.ts";
@@ -62,9 +62,6 @@ function sourceOf(blocks: readonly number[]): BlockSource {
 
 const upTo = (end: number): number[] => Array.from({ length: end }, (_, block) => block);
 
-/** What a backend asks of its own storage: nothing, where workers read for it. */
-const ofItself = it.runIf(ioMethod === "sync");
-
 describe.each(builds)("%s build", (_, checked) => {
   describe.each(["memory", "files"] as const)("over %s", (storage) => {
     it.each([1, 2, 3, 5, 16, 1000])(
@@ -94,7 +91,7 @@ describe.each(builds)("%s build", (_, checked) => {
     );
   });
 
-  ofItself("reads of neighbours double up to io_combine_limit", async () => {
+  ofOwnReads("reads of neighbours double up to io_combine_limit", async () => {
     const settings = { shared_buffers: 128 };
     await withStamped({ checked, settings }, (region) => {
       const { backend, relation } = region;
@@ -115,7 +112,7 @@ describe.each(builds)("%s build", (_, checked) => {
     });
   });
 
-  ofItself("a stream whose blocks will all be wanted begins with the largest reads", async () => {
+  ofOwnReads("a stream whose blocks will all be wanted begins with the largest reads", async () => {
     const settings = { shared_buffers: 128, io_combine_limit: 10 };
     await withStamped({ checked, settings }, (region) => {
       const reads = recordReads(region);
@@ -125,7 +122,7 @@ describe.each(builds)("%s build", (_, checked) => {
     });
   });
 
-  ofItself("the distance grows with each read and shrinks with each hit", async () => {
+  ofOwnReads("the distance grows with each read and shrinks with each hit", async () => {
     const settings = { shared_buffers: 128 };
     await withStamped({ checked, settings, blocks: 60 }, ({ backend, relation }) => {
       const blocks = [...upTo(40), ...upTo(40)];
@@ -201,30 +198,33 @@ describe.each(builds)("%s build", (_, checked) => {
 });
 
 describe("hints", () => {
-  ofItself("tell of blocks that lie apart and are not in the pool, so many at a time", async () => {
-    const settings = { shared_buffers: 256, effective_io_concurrency: 4 };
-    await withStamped({ checked: true, settings }, (region) => {
-      const { backend, relation, hooks } = region;
-      const hinted = new Set<number>();
-      let most = 0;
-      hooks.prefetch = (_relation, _fork, block, count) => {
-        for (let n = 0; n < count; n += 1) hinted.add(block + n);
-        most = Math.max(most, hinted.size);
-      };
-      const inPool = [11, 33];
-      for (const block of inPool) backend.buffers.unpin(backend.buffers.pin(relation.id, block));
-      const blocks = upTo(BLOCKS).map((n) => (n * 11) % BLOCKS);
-      const stream = backend.buffers.readStream(relation, sourceOf(blocks));
-      let told = 0;
-      for (const buffer of stream) {
-        if (hinted.delete(stampOf(backend, buffer))) told += 1;
-      }
-      expect(told).toBeGreaterThan(40);
-      expect(most).toBe(4);
-      expect(hinted.size).toBe(0);
-      for (const block of inPool) expect(hinted.has(block)).toBe(false);
-    });
-  });
+  ofOwnReads(
+    "tell of blocks that lie apart and are not in the pool, so many at a time",
+    async () => {
+      const settings = { shared_buffers: 256, effective_io_concurrency: 4 };
+      await withStamped({ checked: true, settings }, (region) => {
+        const { backend, relation, hooks } = region;
+        const hinted = new Set<number>();
+        let most = 0;
+        hooks.prefetch = (_relation, _fork, block, count) => {
+          for (let n = 0; n < count; n += 1) hinted.add(block + n);
+          most = Math.max(most, hinted.size);
+        };
+        const inPool = [11, 33];
+        for (const block of inPool) backend.buffers.unpin(backend.buffers.pin(relation.id, block));
+        const blocks = upTo(BLOCKS).map((n) => (n * 11) % BLOCKS);
+        const stream = backend.buffers.readStream(relation, sourceOf(blocks));
+        let told = 0;
+        for (const buffer of stream) {
+          if (hinted.delete(stampOf(backend, buffer))) told += 1;
+        }
+        expect(told).toBeGreaterThan(40);
+        expect(most).toBe(4);
+        expect(hinted.size).toBe(0);
+        for (const block of inPool) expect(hinted.has(block)).toBe(false);
+      });
+    },
+  );
 
   it("are not given for blocks that follow one another", async () => {
     const settings = { shared_buffers: 256 };
@@ -262,7 +262,7 @@ describe("hints", () => {
 });
 
 describe("other readers", () => {
-  ofItself(
+  ofOwnReads(
     "a block that another backend reads ends a run, and is waited for in its turn",
     async () => {
       const settings = { shared_buffers: 128 };
@@ -304,7 +304,7 @@ describe("other readers", () => {
     },
   );
 
-  ofItself("a block whose other reader fails is read by the stream", async () => {
+  ofOwnReads("a block whose other reader fails is read by the stream", async () => {
     const settings = { shared_buffers: 128 };
     await withStamped({ checked: true, settings }, async ({ backend, relation, another }) => {
       let fail = (): void => {};
@@ -332,7 +332,7 @@ describe("other readers", () => {
 describe("errors in the middle", () => {
   const settings = { shared_buffers: 128 };
 
-  ofItself("of pages read together only the one that is none fails, in its turn", async () => {
+  ofOwnReads("of pages read together only the one that is none fails, in its turn", async () => {
     await withStamped({ checked: true, settings }, (region) => {
       damage(region, 7);
       const { backend, relation } = region;
@@ -360,7 +360,7 @@ describe("errors in the middle", () => {
     });
   });
 
-  ofItself("where storage refuses several blocks, those it has are delivered", async () => {
+  ofOwnReads("where storage refuses several blocks, those it has are delivered", async () => {
     await withStamped({ checked: true, settings }, (region) => {
       refuse(region, 9);
       const { backend, relation } = region;
@@ -438,7 +438,7 @@ describe("a scan that is given up", () => {
     );
   });
 
-  ofItself("goes on with the same block after a wait that was cancelled", async () => {
+  ofOwnReads("goes on with the same block after a wait that was cancelled", async () => {
     await withStamped({ checked: true, settings }, async ({ backend, relation }) => {
       const stream = backend.buffers.readStream(relation, ALL, { full: true });
       await expect(stream.next(AbortSignal.abort())).rejects.toMatchObject({ code: "57014" });
