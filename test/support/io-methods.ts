@@ -8,8 +8,9 @@ import type { StorageManager } from "../../bindings/storage/manager.ts";
 export const ioMethods = ["sync", "worker"] as const;
 export type IoMethod = (typeof ioMethods)[number];
 
+const { PALLOC_IO_METHOD } = process.env;
 /** What suites run with that are started once for each method (vitest.config.ts). */
-export const ioMethod: IoMethod = process.env["PALLOC_IO_METHOD"] === "worker" ? "worker" : "sync";
+export const ioMethod: IoMethod = PALLOC_IO_METHOD === "worker" ? "worker" : "sync";
 
 /** The script of an I/O worker. */
 export const IO_WORKER: URL = new URL("../../dist/bindings/io-worker.js", import.meta.url);
