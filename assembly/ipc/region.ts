@@ -10,6 +10,7 @@
 // 128 imaged mask · I/O queue · helpers · lock records
 // 144 lock heads · lock head mask · lock partitions · strong flags
 // 160 lock states · lock state bytes · records a backend · fast path mask
+// 176 deadlock
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -100,6 +101,8 @@ export class Region {
   locksPerBackend: u32;
   /** Groups of a fast path - 1. */
   fastPathMask: u32;
+  /** Where the deadlock detector works. */
+  deadlock: usize;
 
   /** The one region of this memory. */
   @inline static get(): Region {

@@ -3,7 +3,7 @@
 //
 //   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
 //   · table · holds · checkpoint · imaged · slot pages · I/O queue · lock records · lock table
-//   · lock partitions · strong flags · fast paths · blocks · user segments · free tail
+//   · lock partitions · strong flags · fast paths · deadlock · blocks · user segments · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -31,6 +31,7 @@ import {
   PANIC_LAYOUT,
   PART_BLOCKS,
   PART_CHECKPOINT,
+  PART_DEADLOCK,
   PART_DEPARTED,
   PART_DESCRIPTORS,
   PART_FAST_PATH,
@@ -227,6 +228,7 @@ export class Shmem {
     region.lockPartitions = Shmem.address(PART_LOCK_PARTITIONS);
     region.strong = Shmem.address(PART_STRONG);
     region.lockStates = Shmem.address(PART_FAST_PATH);
+    region.deadlock = Shmem.address(PART_DEADLOCK);
   }
 
   private static keepAddresses(region: Region): void {
