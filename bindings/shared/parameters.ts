@@ -233,6 +233,14 @@ export const parameters: readonly Parameter[] = [
     max: INT_MAX,
   },
   {
+    name: "log_lock_waits",
+    vartype: "bool",
+    unit: null,
+    context: "superuser",
+    description: "Whether waits for locks longer than deadlock_timeout are told as warnings.",
+    bootValue: false,
+  },
+  {
     name: "maintenance_io_concurrency",
     vartype: "integer",
     unit: null,

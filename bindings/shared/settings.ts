@@ -26,6 +26,8 @@ export interface Settings {
   readonly deadlock_timeout?: string | number;
   /** How long a lock is waited for at all; a bare number is ms. Default 0, for ever. */
   readonly lock_timeout?: string | number;
+  /** Whether waits longer than deadlock_timeout are told as warnings. Default off. */
+  readonly log_lock_waits?: string | number | boolean;
   /** Whether pages carry a checksum. Default on. */
   readonly data_checksums?: string | number | boolean;
   /** Sleep of the background writer between rounds. Default `"200ms"`; a bare number is ms. */
@@ -77,6 +79,7 @@ export interface SettingValues {
   readonly deadlock_timeout: number;
   /** Milliseconds. */
   readonly lock_timeout: number;
+  readonly log_lock_waits: boolean;
   readonly data_checksums: boolean;
   /** Milliseconds. */
   readonly bgwriter_delay: number;
