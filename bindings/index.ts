@@ -151,6 +151,7 @@ export type {
   BuffercacheRow,
   BuffercacheSummaryRow,
   CheckpointerRow,
+  DatabaseRow,
   IoRow,
   SharedViews,
 } from "./shared/views.ts";
