@@ -18,18 +18,20 @@ import {
   ST_NOT_AVAILABLE,
   ST_NOT_OWNED,
   ST_OK,
+  ST_REARRANGED,
   ST_WAIT,
   ST_WAITING,
+  STATISTIC_DEADLOCKS,
 } from "../../assembly/common/constants.ts";
+import type { DeadlockError } from "../abi/errors.ts";
 import type { Attachment } from "./attachment.ts";
 import { deadlockDetected, lockRefused, lockTimedOut } from "./lock-errors.ts";
 import type { TagWords } from "./lock-tags.ts";
+import type { LockWaitLog } from "./lock-wait-log.ts";
 import { PAUSE, type Routine, SELF, SLEEP, type SleepStep } from "./routine.ts";
 
 /** Bit of the flags that lockAcquire takes. */
 const NO_WAIT = 2;
-/** Edges of a deadlock that was seen on the way into the queue. */
-const TWO_EDGES = 2;
 
 /** A lock that is wanted. @internal */
 export interface LockRequest {
@@ -45,9 +47,17 @@ export interface LockRequest {
 /** Waits for heavyweight locks for one backend. @internal */
 export class LockWaits {
   readonly #attachment: Attachment;
+  readonly #deadlockTimeout: number;
+  readonly #log: LockWaitLog | undefined;
 
-  constructor(attachment: Attachment) {
+  /**
+   * @param deadlockTimeout - milliseconds of a wait before deadlocks are looked for, once
+   * @param log - told of waits that last longer
+   */
+  constructor(attachment: Attachment, deadlockTimeout: number, log?: LockWaitLog) {
     this.#attachment = attachment;
+    this.#deadlockTimeout = deadlockTimeout;
+    this.#log = log;
   }
 
   /**
@@ -70,7 +80,7 @@ export class LockWaits {
   }
 
   #refused(status: number): Error {
-    if (status === ST_DEADLOCK) return deadlockDetected(this.#attachment, TWO_EDGES);
+    if (status === ST_DEADLOCK) return this.#deadlock();
     return lockRefused(status, this.#attachment);
   }
 
@@ -78,13 +88,23 @@ export class LockWaits {
   *#wait(request: LockRequest, began: number): Routine<number> {
     const { exports } = this.#attachment;
     exports.lockWaitsSince(Date.now());
+    const queued = performance.now();
+    let lookAt = queued + this.#deadlockTimeout;
     let granted = false;
     try {
       for (;;) {
-        yield this.#sleepStep(request, began);
+        yield this.#sleepStep(request, began, lookAt);
         const status = exports.lockCheck();
         granted = status === ST_OK;
-        if (granted) return status;
+        if (granted) {
+          const looked = lookAt === Number.POSITIVE_INFINITY;
+          if (looked) this.#log?.acquired(request, performance.now() - queued);
+          return status;
+        }
+        if (performance.now() >= lookAt) {
+          lookAt = Number.POSITIVE_INFINITY;
+          yield* this.#lookForDeadlock(request, queued);
+        }
         if (request.timeout > 0 && performance.now() - began >= request.timeout) {
           throw lockTimedOut();
         }
@@ -94,9 +114,37 @@ export class LockWaits {
     }
   }
 
-  #sleepStep({ timeout }: LockRequest, began: number): SleepStep {
-    if (timeout === 0) return SLEEP;
-    return { op: "sleep", milliseconds: Math.max(1, began + timeout - performance.now()) };
+  #sleepStep({ timeout }: LockRequest, began: number, lookAt: number): SleepStep {
+    const until = Math.min(lookAt, timeout === 0 ? Number.POSITIVE_INFINITY : began + timeout);
+    if (until === Number.POSITIVE_INFINITY) return SLEEP;
+    return { op: "sleep", milliseconds: Math.max(1, until - performance.now()) };
+  }
+
+  /**
+   * Looks once for a deadlock that this wait is part of. One that another order of the queues ends
+   * is ended so, and the wait goes on.
+   *
+   * @throws DeadlockError: the wait is over
+   */
+  *#lookForDeadlock(request: LockRequest, queued: number): Routine<void> {
+    const { exports } = this.#attachment;
+    const status = yield* this.#attachment.untilDone(() => exports.lockCheckDeadlock());
+    const waited = performance.now() - queued;
+    if (status === ST_DEADLOCK) {
+      // The edges are read before anything else is called: they stand on the scratch page.
+      const error = this.#deadlock();
+      if (this.#log !== undefined) yield* this.#log.detected(request, waited);
+      throw error;
+    }
+    this.#attachment.check(status);
+    if (this.#log === undefined) return;
+    if (status === ST_REARRANGED) yield* this.#log.avoided(request, waited);
+    else yield* this.#log.stillWaiting(request, waited);
+  }
+
+  #deadlock(): DeadlockError {
+    this.#attachment.exports.countShared(STATISTIC_DEADLOCKS, 1);
+    return deadlockDetected(this.#attachment);
   }
 
   /** Leaves the queue; a lock that was granted meanwhile is given back. */
