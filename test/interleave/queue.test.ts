@@ -1,7 +1,7 @@
 // Proves that reads by I/O workers, and read streams, are right in every order of steps within
-// small bounds: requesters that wait, give up, leave or die; workers that read, fail or die, the last of
-// them too; the owner that repairs; streams while others pin, evict, change and read the same pages.
-// test/long goes further.
+// small bounds: requesters that wait, give up, leave or die; workers that read, fail or die, the
+// last of them too; the owner that repairs; streams while others pin, evict, change and read the
+// same pages. test/long goes further.
 
 import { afterEach, describe, expect, it } from "vitest";
 import { cleared, collisions, engineFor } from "./configurations.ts";
