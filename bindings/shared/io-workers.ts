@@ -12,9 +12,11 @@ import {
   FORK_BITS,
   ST_OK,
 } from "../../assembly/common/constants.ts";
+import type { SharedExports } from "../abi/shared-exports.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import type { Helpers, ScriptAddress } from "./helper-threads.ts";
+import { type Routine, runSync, SLEEP } from "./routine.ts";
 import type { ResolvedSettings } from "./settings.ts";
 import { nodeModule } from "./threads.ts";
 
@@ -49,31 +51,40 @@ export async function startIoWorkers(
   await Promise.all(Array.from({ length: io_workers }, () => helpers.start(plan)));
 }
 
-/** Reads for others until the region ends. @throws 57P01 or 57P02 when it has @internal */
-export function serveReads(parts: IoWorkerParts): never {
-  const { attachment } = parts;
+/**
+ * Reads for others until the region ends, in the calling thread.
+ *
+ * @throws 57P01 or 57P02 when it has
+ * @internal
+ */
+export function serveReads({ attachment, storage, ready }: IoWorkerParts): never {
+  attachment.exports.setKind(BACKEND_IO_WORKER);
+  ready();
+  return runSync(attachment, storage, serving(attachment));
+}
+
+/** Takes one request after another; ends by the error of a wait. @internal */
+export function* serving(attachment: Attachment): Routine<never> {
   const { exports } = attachment;
   const pages = new FramePages(attachment);
-  exports.setKind(BACKEND_IO_WORKER);
-  parts.ready();
   for (;;) {
     attachment.mustRun();
     const request = exports.takeRequest();
-    if (request >= 0) exports.endRequest(request, read(parts, request, pages) ? 1 : 0);
-    else if (exports.awaitWork() !== ST_OK) attachment.sleep(Number.POSITIVE_INFINITY);
+    if (request >= 0) exports.endRequest(request, (yield* read(exports, request, pages)) ? 1 : 0);
+    else if (exports.awaitWork() !== ST_OK) yield SLEEP;
   }
 }
 
 /** Storage's part of a request; false if it fails. */
-function read({ attachment, storage }: IoWorkerParts, request: number, pages: FramePages): boolean {
-  const { exports } = attachment;
+function* read(exports: SharedExports, request: number, frames: FramePages): Routine<boolean> {
   const file = exports.requestFile(request);
+  const fork = (file & ((1 << FORK_BITS) - 1)) as Fork;
   const block = exports.requestBlock(request) >>> 0;
-  const into = Array.from({ length: exports.requestPages(request) }, (_, index) =>
-    pages.of(exports.requestBuffer(request, index)),
+  const pages = Array.from({ length: exports.requestPages(request) }, (_, index) =>
+    frames.of(exports.requestBuffer(request, index)),
   );
   try {
-    storage.readvSync(file >>> FORK_BITS, (file & ((1 << FORK_BITS) - 1)) as Fork, block, into);
+    yield { op: "read", relation: file >>> FORK_BITS, fork, block, pages };
     return true;
   } catch {
     return false;

@@ -32,11 +32,7 @@ export function locateNow(
   const hit = exports.pinIn(id, block, context);
   if (hit >= 0) return hit;
   const mapped = exports.pinMapped(id, block, context);
-  if (mapped !== ST_MISS) {
-    // Nobody sleeps on what was registered: the page is asked for again when its turn has come.
-    if (mapped >= 0 && (mapped & IN_PROGRESS) !== 0) exports.sleep(0);
-    return mapped;
-  }
+  if (mapped !== ST_MISS) return notAwaited(exports, mapped);
   let victim = strategy?.reuse(exports, context) ?? ST_MISS;
   if (victim === ST_MISS || victim === ST_BUSY) victim = exports.victim(context);
   if (victim < 0) return victim;
@@ -48,5 +44,16 @@ export function locateNow(
   }
   const installed = exports.install(victim, id, block, context);
   if ((installed & ~BUFFER_MASK) === NEED_READ) strategy?.remember(victim);
-  return installed;
+  return notAwaited(exports, installed);
+}
+
+/**
+ * Passes a status on. Nobody sleeps on what one that says IN_PROGRESS has registered: the page is
+ * asked for again when its turn has come.
+ *
+ * @internal
+ */
+export function notAwaited(exports: SharedExports, status: number): number {
+  if (status >= 0 && (status & IN_PROGRESS) !== 0) exports.sleep(0);
+  return status;
 }

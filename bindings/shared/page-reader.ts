@@ -32,6 +32,7 @@ import {
 import type { IoCounts } from "./io-counts.ts";
 import type { IoQueue } from "./io-queue.ts";
 import type { Journal } from "./journal.ts";
+import { notAwaited } from "./locate-now.ts";
 import { type Routine, SELF, SLEEP } from "./routine.ts";
 
 const FORK_MASK = (1 << FORK_BITS) - 1;
@@ -262,7 +263,8 @@ export class PageReader {
   }
 
   #takesOn(buffer: number, context: number): boolean {
-    const status = this.attachment.exports.ensureValid(buffer, context);
+    const { exports } = this.attachment;
+    const status = notAwaited(exports, exports.ensureValid(buffer, context));
     return status >= 0 && (status & NEED_READ) !== 0;
   }
 

@@ -39,7 +39,7 @@ import {
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";
-import { locateNow } from "./locate-now.ts";
+import { locateNow, notAwaited } from "./locate-now.ts";
 import type { BufferPoolParts, ReadMode } from "./number-pool.ts";
 import type { ReadErrors, StartedRead } from "./page-reader.ts";
 import { ReadHints } from "./read-hints.ts";
@@ -337,6 +337,7 @@ export class ReadStream {
       const { first } = this.#window;
       if (first === undefined) return;
       const located = yield* io.locate(this.#id, first, this.#context, this.#strategy);
+      notAwaited(this.#parts.attachment.exports, located);
       const run = this.#runFrom(first, located);
       if (run === undefined || this.#start(run) || (yield* this.#fill(run))) return;
     }

@@ -216,6 +216,8 @@ export async function run<Result>(
       await attachment.interrupts.during(work);
     });
     attachment.mustBeOpen();
+    // Whoever gives up does not sleep on what was registered.
+    if (failure !== undefined && step.op === "sleep") attachment.exports.sleep(0);
     next = failure === undefined ? routine.next() : routine.throw(failure.error);
   }
   return next.value;

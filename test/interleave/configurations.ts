@@ -4,7 +4,12 @@
 // Each pool begins with known pages in it, some of them dirty, all without a use left, so that the
 // next who needs a frame finds one at once.
 
-import { BUFFER_MASK, ST_OK, USAGE_MASK } from "../../assembly/common/constants.ts";
+import {
+  BACKEND_IO_WORKER,
+  BUFFER_MASK,
+  ST_OK,
+  USAGE_MASK,
+} from "../../assembly/common/constants.ts";
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { Engine } from "./engine.ts";
 import { brokenInvariant, leftOver } from "./invariants.ts";
@@ -15,6 +20,7 @@ import {
   changing,
   checkpointing,
   cleaning,
+  clearing,
   dropping,
   evicting,
   failing,
@@ -37,10 +43,10 @@ import {
 import { parseSchedule } from "./schedule.ts";
 import type { Setting, Watch } from "./setting.ts";
 import type { Script } from "./steps.ts";
-import { FIELD_STATE, simulationModule, type World } from "./world.ts";
+import { FIELD_STATE, type Shape, simulationModule, type World } from "./world.ts";
 
 /** A page that is in the pool when a schedule begins. */
-interface Page {
+export interface Page {
   readonly block: number;
   readonly file?: number;
   readonly dirty?: boolean;
@@ -51,17 +57,20 @@ export interface Configuration {
   readonly buffers: number;
   readonly pages: readonly Page[];
   readonly backends: readonly Script[];
+  /** I/O workers, which come before the backends; where there are some, reads are queued. */
+  readonly workers?: readonly Script[];
   /** Whether pages are written behind their old images only. */
   readonly journalled?: boolean;
+  readonly shape?: Shape;
 }
 
-const clean = (block: number): Page => ({ block });
-const dirty = (block: number): Page => ({ block, dirty: true });
+export const clean = (block: number): Page => ({ block });
+export const dirty = (block: number): Page => ({ block, dirty: true });
 const otherDirty: Page = { block: 0, file: OTHER_FILE, dirty: true };
 
 /** Two buffers hold blocks 0 and 1; block 2 has to be read, and evicts one of them. */
-const hit = 0;
-const miss = 2;
+export const hit = 0;
+export const miss = 2;
 
 /** Single operations, by the names under which they are paired. */
 const operations: Readonly<Record<string, Script>> = {
@@ -231,6 +240,34 @@ function narrowJournal(name: string, ...acts: readonly (readonly Act[])[]): Conf
   return { name: `one buffer, journal: ${name}`, buffers: 1, pages, backends, journalled: true };
 }
 
+/**
+ * A page is cleared on both sides of a cut, and written while the checkpoint is at work. Two stops
+ * are needed to tell on which side it counts, hence so few pages.
+ */
+export const cleared: Configuration = narrowJournal(
+  "checkpoint + clear, flush",
+  [checkpointing()],
+  [clearing(miss), flushing()],
+);
+
+/** Two pages meet in the only place for what is known of images. */
+export const collisions: readonly Configuration[] = [
+  ["checkpoint + change, flush", [checkpointing()], [changing(1), flushing()]] as const,
+  [
+    "checkpoint + flush, change, flush",
+    [checkpointing()],
+    [flushing(), changing(1), flushing()],
+  ] as const,
+  ["checkpoint + misses", [checkpointing()], [reading(miss), reading(3)]] as const,
+].map(([name, ...acts]) => ({
+  name: `one place for images: ${name}`,
+  buffers: 2,
+  pages: [dirty(hit), dirty(1)],
+  backends: acts.map((each) => inTurn(...each)),
+  journalled: true,
+  shape: { imagedEntries: 1 },
+}));
+
 /** Three backends, one of which makes a checkpoint. */
 export const durableTrios: readonly Configuration[] = [
   durable("checkpoint", "change twice", "miss"),
@@ -290,10 +327,12 @@ export function engineFor(
   module: WasmModule = simulation,
   watch?: Watch,
 ): Engine {
+  const { buffers, backends, workers = [], shape } = configuration;
   const setting: Setting = {
     module,
-    buffers: configuration.buffers,
-    scripts: [owner, ...configuration.backends],
+    buffers,
+    shape: { queued: workers.length > 0, ...shape },
+    scripts: [owner, ...workers, ...backends],
     prepare: (world) => prepare(world, configuration),
     check: brokenInvariant,
     close: leftOver,
@@ -307,12 +346,16 @@ export function replay(configuration: Configuration, text: string, tell = false)
   const engine = engineFor(configuration);
   if (tell) {
     engine.trace = (fiber, kind, at) =>
-      process.stdout.write(`${"oabc"[fiber]} ${kind} ${at.toString(16)}\n`);
+      process.stdout.write(`${"oabcd"[fiber]} ${kind} ${at.toString(16)}\n`);
   }
   engine.run(parseSchedule(text));
 }
 
-function prepare(world: World, { pages, journalled = false }: Configuration): void {
+function prepare(world: World, configuration: Configuration): void {
+  const { pages, workers = [], journalled = false } = configuration;
+  for (let slot = 1; slot <= workers.length; slot += 1) {
+    world.instance(slot).setKind(BACKEND_IO_WORKER);
+  }
   const x = world.instance(1);
   world.instance(0).startAt(1, journalled ? 1 : 0);
   for (const { block, file = FILE, dirty: isDirty = false } of pages) {

@@ -21,8 +21,8 @@
 //
 // A *segment* is a number of steps of one backend without interruption. A schedule is its segments
 // and prints as one word each: `a17` seventeen steps of backend a, `b` until b stops by itself (it
-// sleeps, has nothing to do, or is done), `a3!` three steps after which a is dead, `o` the owner,
-// who reaps. What a text leaves open goes by the rule "go on, else the first who can".
+// sleeps, has nothing to do, or is done), `a3!` three steps after which a is dead, `a0!` a death in
+// a's sleep, `o` the owner, who reaps. A text's end leaves it to the rule "go on, else the first".
 //
 // Sleep is "cannot run until notified"; whether the word still has its value is looked at when it
 // begins, as the instruction does. There are no timeouts: when nobody can run and somebody is not
@@ -71,6 +71,7 @@ export class Engine implements Driver {
   runnable = 0;
   tired = 0;
   dead = 0;
+  asleep = 0;
   /** Segments as they were run. */
   readonly segments: Segment[] = [];
   /** Steps of the schedule, and of all schedules. */
@@ -81,6 +82,8 @@ export class Engine implements Driver {
   readonly pointSegment: number[] = [];
   readonly pointSteps: number[] = [];
   readonly pointOthers: number[] = [];
+  /** Who slept meanwhile, and might have died. */
+  readonly pointAsleep: number[] = [];
   /** Masks that were chosen from, by segment. */
   readonly choices: number[] = [];
   /** Somebody was seen to touch a word that was thought to be of no interest. */
@@ -110,13 +113,14 @@ export class Engine implements Driver {
       scripts.length,
       (slot) => this.#host(slot),
       (slot) => watch?.imports(slot) ?? {},
-      setting.locks,
+      { locks: setting.locks ?? 0, ...setting.shape },
     );
     this.world = world;
     for (let slot = 1; slot < scripts.length; slot += 1) world.attach(slot);
     setting.prepare(world);
     world.keep();
-    const actor = { slots: scripts.length, buffers: setting.buffers };
+    const queued = world.at.queue !== 0;
+    const actor = { slots: scripts.length, buffers: setting.buffers, queued };
     this.fibers = scripts.map((script, index) => new Fiber(this, world, index, script, actor));
     this.#current = this.fibers[0] as Fiber;
     this.ledger = new Ledger(world, scripts.length);
@@ -158,6 +162,7 @@ export class Engine implements Driver {
   #runAll(prefix: readonly Segment[], policy: Policy, checkFrom: number): void {
     for (let index = 0; ; index += 1) {
       const given = prefix[index];
+      if (this.#diesAsleep(given ?? policy.kills?.(this), index)) continue;
       const able = this.runnable & ~this.tired || this.runnable;
       if (able === 0) break;
       const fiber = this.fibers[given?.fiber ?? policy.choose(able, this)] as Fiber;
@@ -174,6 +179,15 @@ export class Engine implements Driver {
       if (dies) this.#kill(fiber);
     }
     this.#ended();
+  }
+
+  /** Who sleeps dies without a step: most threads that are terminated do. */
+  #diesAsleep(segment: Segment | undefined, index: number): boolean {
+    const fiber = this.fibers[segment?.fiber ?? 0] as Fiber;
+    if (segment?.dies !== true || (this.asleep & fiber.bit) === 0) return false;
+    [this.segments[index], this.choices[index]] = [segment, 0];
+    this.#kill(fiber);
+    return true;
   }
 
   #runSegment(fiber: Fiber, limit: number): void {
@@ -199,11 +213,13 @@ export class Engine implements Driver {
     this.runnable = (1 << this.fibers.length) - 1;
     this.tired = 0;
     this.dead = 0;
+    this.asleep = 0;
     this.segments.length = 0;
     this.choices.length = 0;
     this.pointSegment.length = 0;
     this.pointSteps.length = 0;
     this.pointOthers.length = 0;
+    this.pointAsleep.length = 0;
     this.steps = 0;
     this.#deaths = 0;
     this.#requestsSeen = this.world.u32[REGION_REQUESTS_OFFSET >>> WORD_SHIFT] ?? 0;
@@ -214,8 +230,11 @@ export class Engine implements Driver {
 
   #ended(): void {
     this.#checkNow();
-    for (const { index, bit, pause } of this.fibers) {
-      const ended = pause === "done" || pause === "idle" || (this.dead & bit) !== 0;
+    const { queue } = this.world.at;
+    for (const { index, bit, pause, sleepingOn } of this.fibers) {
+      // An I/O worker without work sleeps for as long as there is none.
+      const rests = pause === "idle" || (pause === "asleep" && sleepingOn === queue);
+      const ended = pause === "done" || rests || (this.dead & bit) !== 0;
       if (!ended) throw new Error(`${nameOf(index)} sleeps for ever: a wake-up was lost`);
     }
   }
@@ -223,6 +242,7 @@ export class Engine implements Driver {
   #kill(fiber: Fiber): void {
     this.dead |= fiber.bit;
     this.runnable &= ~fiber.bit;
+    this.asleep &= ~fiber.bit;
     this.#deaths |= fiber.bit;
     this.ledger.died(fiber);
     this.#setting.watch?.died(fiber.index);
@@ -256,6 +276,7 @@ export class Engine implements Driver {
       this.pointSegment.push(this.segments.length);
       this.pointSteps.push(this.#segmentSteps);
       this.pointOthers.push(this.runnable & ~fiber.bit);
+      this.pointAsleep.push(this.asleep);
     }
     return false;
   }
@@ -350,13 +371,14 @@ export class Engine implements Driver {
       if (other.sleepingOn !== at || (this.dead & other.bit) !== 0) continue;
       other.sleepingOn = 0;
       this.runnable |= other.bit;
+      this.asleep &= ~other.bit;
     }
   }
 
   #rest(fiber: Fiber, pause: "asleep" | "idle", at: number): void {
-    fiber.pause = pause;
-    fiber.sleepingOn = at;
+    Object.assign(fiber, { pause, sleepingOn: at });
     this.runnable &= ~fiber.bit;
+    if (pause === "asleep") this.asleep |= fiber.bit;
   }
 
   // ── What operations ask for ────────────────────────────────────────────────────────────────────

@@ -77,7 +77,7 @@ export class Fiber {
     world: World,
     index: number,
     script: Script,
-    actor: Pick<Actor, "slots" | "buffers">,
+    actor: Pick<Actor, "slots" | "buffers" | "queued">,
   ) {
     this.index = index;
     this.bit = 1 << index;

@@ -18,11 +18,13 @@ import {
   pair,
   pairs,
 } from "./configurations.ts";
-import type { Mutant, Patch } from "./mutants.ts";
+import type { Mutant, Patch, Stage } from "./mutants.ts";
 import { newMutants } from "./new-mutants.ts";
 import { plant } from "./parts.ts";
+import { queueMutants, streamMutants } from "./queue-mutants.ts";
+import { queued, queuedSingles, streams } from "./queues.ts";
 import { ScheduleError } from "./schedule.ts";
-import { type Bounds, OutOfTime, searchAll, searchByChance } from "./search.ts";
+import { OutOfTime, searchAll, searchByChance } from "./search.ts";
 import { simulationModule } from "./world.ts";
 
 // ── Compiling ────────────────────────────────────────────────────────────────────────────────────
@@ -78,13 +80,6 @@ export interface Find {
   readonly milliseconds: number;
 }
 
-interface Stage {
-  readonly of: readonly Configuration[];
-  readonly bounds: Bounds;
-  /** For one configuration. */
-  readonly milliseconds: number;
-}
-
 const trios = larger.filter(({ backends }) => backends.length > 2);
 const leavers = trios.filter(({ name }) => name.includes("leave"));
 const brief = [pair("hit", "change"), pair("change", "change")];
@@ -117,6 +112,33 @@ const newStages: readonly Stage[] = [
   { of: durableTrios, bounds: { preemptions: 1, deaths: 0 }, milliseconds: 5_000 },
 ];
 
+const queueStages: readonly Stage[] = [
+  { of: queuedSingles, bounds: { preemptions: 1, deaths: 0 }, milliseconds: 2_000 },
+  { of: queuedSingles, bounds: { preemptions: 0, deaths: 1 }, milliseconds: 5_000 },
+  { of: queued, bounds: { preemptions: 0, deaths: 0 }, milliseconds: 2_000 },
+  { of: queuedSingles, bounds: { preemptions: 1, deaths: 1 }, milliseconds: 20_000 },
+];
+
+const streamStages: readonly Stage[] = [
+  { of: streams, bounds: { preemptions: 1, deaths: 0 }, milliseconds: 5_000 },
+  { of: streams, bounds: { preemptions: 0, deaths: 1 }, milliseconds: 5_000 },
+];
+
+/** Where the mistakes of a list are hunted: in stages, then by chance. */
+interface Ground {
+  readonly stages: readonly Stage[];
+  readonly byChance: readonly Configuration[];
+}
+
+function groundOf(mutant: Mutant): Ground {
+  if (queueMutants.includes(mutant)) return { stages: queueStages, byChance: queued };
+  if (streamMutants.includes(mutant)) return { stages: streamStages, byChance: streams };
+  if (newMutants.includes(mutant)) {
+    return { stages: newStages, byChance: [...durableTrios, ...durablePairs] };
+  }
+  return { stages, byChance: [...larger, ...importantPairs] };
+}
+
 /**
  * Searches with growing bounds, then by chance; undefined when time is up and nothing found.
  *
@@ -130,9 +152,9 @@ export function hunt(
 ): Find | undefined {
   plant(mutant.plants);
   try {
-    return newMutants.includes(mutant)
-      ? huntIn(newStages, [...durableTrios, ...durablePairs], module, milliseconds, seed)
-      : huntIn(stages, [...larger, ...importantPairs], module, milliseconds, seed);
+    const ground = groundOf(mutant);
+    const order = [...(mutant.hunted ?? []), ...ground.stages];
+    return huntIn(order, ground.byChance, module, milliseconds, seed);
   } finally {
     plant();
   }

@@ -6,7 +6,8 @@
 //   I4  a claim on a mapped frame takes nothing away: I2, I5 and I6 hold as before it
 //
 // Besides: a valid frame holds the page of its tag, whole unless somebody has it exclusively; an
-// owner is there exactly when a claim or an I/O is, one of both; a lock's owner holds the buffer.
+// owner is there exactly when a claim or an I/O is, one of both; a lock's owner holds the buffer;
+// the frames of a request to an I/O worker are whose its phase says (requests.ts).
 
 import {
   BUFFER_PARTITIONS,
@@ -33,6 +34,7 @@ import {
 } from "../../assembly/common/constants.ts";
 import type { Engine } from "./engine.ts";
 import { FILE, identityOf, OTHER_FILE } from "./medium.ts";
+import { brokenRequest, requestLeft } from "./requests.ts";
 import {
   FIELD_BLOCK,
   FIELD_CONTENT,
@@ -64,7 +66,7 @@ export function brokenInvariant(engine: Engine): string | undefined {
     const wrong = brokenState(world, buffer, state) ?? brokenPage(engine, buffer, state);
     if (wrong !== undefined) return `buffer ${buffer}, state ${state.toString(16)}: ${wrong}`;
   }
-  return brokenPin(engine) ?? brokenChange(world) ?? brokenJournal(engine);
+  return brokenPin(engine) ?? brokenChange(world) ?? brokenRequest(engine) ?? brokenJournal(engine);
 }
 
 /** What a crash now would bring back wrong: the state of the last checkpoint, all pages of it. */
@@ -202,7 +204,7 @@ export function leftOver(engine: Engine): string | undefined {
   for (let index = 0; index < NAMED_LOCKS; index += 1) {
     if (word(world.at.locks + index * CACHE_LINE_BYTES) !== 0) return `lock ${index} is held`;
   }
-  return leftInSlots(world) ?? unreadable(engine);
+  return requestLeft(world) ?? leftInSlots(world) ?? unreadable(engine);
 }
 
 function leftInSlots(world: World): string | undefined {
@@ -210,9 +212,11 @@ function leftInSlots(world: World): string | undefined {
     const at = world.at.slots + slot * SLOT_BYTES;
     const life = (world.u32[at >>> WORD_SHIFT] ?? 0) & LIFE_STATE_MASK;
     if (life !== LIFE_FREE && life !== LIFE_ACTIVE) return `slot ${slot} is in state ${life}`;
-    for (const offset of [SLOT_CHANGING_OFFSET, SLOT_SLEEPING_ON_OFFSET]) {
-      if (world.u32[(at + offset) >>> WORD_SHIFT] !== 0) return `slot ${slot} is not at rest`;
-    }
+    const word = (offset: number): number => world.u32[(at + offset) >>> WORD_SHIFT] ?? 0;
+    const sleepingOn = word(SLOT_SLEEPING_ON_OFFSET);
+    // An I/O worker may sleep.
+    const rests = sleepingOn === 0 || sleepingOn === world.at.queue;
+    if (word(SLOT_CHANGING_OFFSET) !== 0 || !rests) return `slot ${slot} is not at rest`;
   }
   return undefined;
 }

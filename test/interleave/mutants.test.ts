@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import { compileMutant, hunt } from "./hunt.ts";
 import { type Mutant, mutants, otherMutants } from "./mutants.ts";
 import { newMutants } from "./new-mutants.ts";
+import { queueMutants } from "./queue-mutants.ts";
 
 const SEED = 20260727;
 const MINUTE_MS = 60_000;
@@ -31,7 +32,7 @@ describe("a planted mistake", () => {
   );
 
   // A source that has moved on would leave a mistake that nobody can plant any more.
-  it.each([...mutants, ...otherMutants, ...newMutants])(
+  it.each([...mutants, ...otherMutants, ...newMutants, ...queueMutants])(
     "has its one place: $name",
     ({ patches }) => {
       for (const { file, find } of patches) {

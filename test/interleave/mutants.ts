@@ -2,7 +2,9 @@
 // replacement in one file of assembly/. Those of the journal, of cleanup locks and of cleared
 // pages, and those in TypeScript, stand in new-mutants.ts.
 
+import type { Configuration } from "./configurations.ts";
 import type { Plants } from "./parts.ts";
+import type { Bounds } from "./search.ts";
 
 /** A replacement in one file. */
 export interface Patch {
@@ -13,12 +15,22 @@ export interface Patch {
   readonly put: string;
 }
 
+/** Where a mistake is hunted: these configurations one after another, to these bounds. */
+export interface Stage {
+  readonly of: readonly Configuration[];
+  readonly bounds: Bounds;
+  /** For one configuration. */
+  readonly milliseconds: number;
+}
+
 /** A planted mistake. */
 export interface Mutant {
   readonly name: string;
   readonly patches: readonly Patch[];
   /** Mistakes in TypeScript, put in the place of what is right. */
   readonly plants?: Plants;
+  /** Where it is hunted first, if few configurations can show it. */
+  readonly hunted?: readonly Stage[];
   /** Why no schedule can tell it from the right thing; such a one must not be found. */
   readonly harmless?: string;
 }
@@ -26,6 +38,11 @@ export interface Mutant {
 /** A mistake in one place of assembly/. */
 export function mutant(name: string, file: string, find: string, put: string): Mutant {
   return { name, patches: [{ file, find, put }] };
+}
+
+/** A mistake in TypeScript. */
+export function planted(name: string, plants: Plants): Mutant {
+  return { name, patches: [], plants };
 }
 
 /** The mistakes that every harness of this protocol has to find. */

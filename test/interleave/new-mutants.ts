@@ -8,8 +8,10 @@ import type { Attachment } from "../../bindings/shared/attachment.ts";
 import { Journal, type PageWrite } from "../../bindings/shared/journal.ts";
 import { PageIo, type PageIoParts } from "../../bindings/shared/page-io.ts";
 import type { Routine } from "../../bindings/shared/routine.ts";
-import { type Mutant, mutant } from "./mutants.ts";
-import type { Plants } from "./parts.ts";
+import { cleared, collisions } from "./configurations.ts";
+import { type Mutant, mutant, planted } from "./mutants.ts";
+
+const MINUTE_MS = 60_000;
 
 /** Mistakes in what the deepened protocol added. */
 export const newMutants: readonly Mutant[] = [
@@ -86,24 +88,30 @@ export const newMutants: readonly Mutant[] = [
     ),
     harmless: "it is passed by when its turn comes",
   },
-  mutant(
-    "what is known of a page's images is taken for another page's",
-    "buffer/imaged.ts",
-    "      entry.even = 0;\n      entry.odd = 0;\n",
-    "",
-  ),
+  {
+    ...mutant(
+      "what is known of a page's images is taken for another page's",
+      "buffer/imaged.ts",
+      "      entry.even = 0;\n      entry.odd = 0;\n",
+      "",
+    ),
+    hunted: [{ of: collisions, bounds: { preemptions: 1, deaths: 0 }, milliseconds: MINUTE_MS }],
+  },
   mutant(
     "a page that is cleared is clean",
     "buffer/io.ts",
     "    desc.changeState(0, STATE_DIRTY | STATE_JUST_DIRTIED);\n    desc.changed",
     "    desc.changed",
   ),
-  mutant(
-    "a page that is cleared looks at the interval before it is dirty",
-    "buffer/io.ts",
-    "    desc.changeState(0, STATE_DIRTY | STATE_JUST_DIRTIED);\n    desc.changed = Region.get().getInterval();",
-    "    desc.changed = Region.get().getInterval();\n    desc.changeState(0, STATE_DIRTY | STATE_JUST_DIRTIED);",
-  ),
+  {
+    ...mutant(
+      "a page that is cleared looks at the interval before it is dirty",
+      "buffer/io.ts",
+      "    desc.changeState(0, STATE_DIRTY | STATE_JUST_DIRTIED);\n    desc.changed = Region.get().getInterval();",
+      "    desc.changed = Region.get().getInterval();\n    desc.changeState(0, STATE_DIRTY | STATE_JUST_DIRTIED);",
+    ),
+    hunted: [{ of: [cleared], bounds: { preemptions: 2, deaths: 0 }, milliseconds: MINUTE_MS }],
+  },
   mutant(
     "a frame that the dead was clearing stays dirty",
     "buffer/io.ts",
@@ -127,10 +135,6 @@ export const newMutants: readonly Mutant[] = [
     exports: (x) => ({ ...x, nextDirty: () => ST_MISS }),
   }),
 ];
-
-function planted(name: string, plants: Plants): Mutant {
-  return { name, patches: [], plants };
-}
 
 class LateJournal extends Journal {
   override *protect(): Routine<void> {}

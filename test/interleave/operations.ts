@@ -21,14 +21,14 @@ import type { Relation } from "../../bindings/shared/relation.ts";
 import type { Routine } from "../../bindings/shared/routine.ts";
 import { Strategy } from "../../bindings/shared/strategy.ts";
 import { FILE, OTHER_FILE } from "./medium.ts";
-import { drive, MEDIUM_ERROR, type Parts, partsOf } from "./parts.ts";
+import { drive, type Fate, MEDIUM_ERROR, type Parts, partsOf } from "./parts.ts";
 import type { Actor, Note, Operation, Script } from "./steps.ts";
 
 const FORK_BITS = 2;
 const NO_BUFFERS = "53200";
 
 /** A backend in a schedule: what it calls, and what it is made of. */
-interface Backend extends Actor {
+export interface Backend extends Actor {
   readonly parts: Parts;
 }
 
@@ -51,11 +51,13 @@ export function inBatches(...acts: readonly Act[]): Script {
   };
 }
 
-function* note(what: Note): Operation<void> {
+/** Tells what the backend counts on from now on. */
+export function* note(what: Note): Operation<void> {
   yield { do: "note", note: what };
 }
 
-function check(status: number): number {
+/** Passes a good status on. */
+export function check(status: number): number {
   if (status < 0) throw new Error(`status ${status}`);
   return status;
 }
@@ -64,14 +66,14 @@ function check(status: number): number {
  * Runs a routine, again if every buffer is taken: in so small a pool that may be by the guards of
  * others, for a moment.
  */
-function* run<Result>(
+export function* run<Result>(
   backend: Backend,
   routine: () => Routine<Result>,
-  fails = false,
+  fate: Fate = {},
 ): Operation<Result> {
   for (;;) {
     try {
-      return yield* drive(backend, routine(), fails);
+      return yield* drive(backend, routine(), fate);
     } catch (error) {
       if (!(error instanceof BufferError) || error.code !== NO_BUFFERS) throw error;
     }
@@ -79,7 +81,8 @@ function* run<Result>(
   }
 }
 
-function untilDone(backend: Backend, call: () => number): Operation<number> {
+/** Calls until the result means neither to sleep nor to look again. */
+export function untilDone(backend: Backend, call: () => number): Operation<number> {
   return drive(backend, backend.parts.attachment.untilDone(call));
 }
 
@@ -98,7 +101,13 @@ function* pin(
   return buffer;
 }
 
-function* unpin({ x }: Backend, buffer: number, file: number, block: number): Operation<void> {
+/** NumberPool.unpin. */
+export function* unpin(
+  { x }: Backend,
+  buffer: number,
+  file: number,
+  block: number,
+): Operation<void> {
   yield* note({ kind: "unpinned", buffer, file, block });
   check(x.unpin(buffer));
 }
@@ -130,15 +139,25 @@ export function pinning(block: number): Act {
   };
 }
 
+/** A pinned page is looked at, and let go. */
+export function* look(
+  backend: Backend,
+  buffer: number,
+  file: number,
+  block: number,
+): Operation<void> {
+  yield* lockShare(backend, buffer);
+  yield { do: "look", buffer, file, block };
+  yield* unlock(backend, buffer);
+  yield* unpin(backend, buffer, file, block);
+}
+
 /** BufferPool.readSync: pin, share lock, look. */
 export function reading(block: number, file: number = FILE): Act {
   return function* read(backend) {
     if (file === OTHER_FILE) yield* note({ kind: "uses", file });
     const buffer = yield* pin(backend, file, block);
-    yield* lockShare(backend, buffer);
-    yield { do: "look", buffer, file, block };
-    yield* unlock(backend, buffer);
-    yield* unpin(backend, buffer, file, block);
+    yield* look(backend, buffer, file, block);
   };
 }
 
@@ -148,10 +167,7 @@ export function scanning(...blocks: readonly number[]): Act {
     const ring = new Strategy("bulkread", 1);
     for (const block of blocks) {
       const buffer = yield* pin(backend, FILE, block, ring);
-      yield* lockShare(backend, buffer);
-      yield { do: "look", buffer, file: FILE, block };
-      yield* unlock(backend, buffer);
-      yield* unpin(backend, buffer, FILE, block);
+      yield* look(backend, buffer, FILE, block);
     }
   };
 }
@@ -170,7 +186,9 @@ export function failing(block: number): Act {
   return function* failed(backend) {
     let buffer: number;
     try {
-      buffer = yield* run(backend, () => backend.parts.pool.pinned(FILE, block, {}), true);
+      buffer = yield* run(backend, () => backend.parts.pool.pinned(FILE, block, {}), {
+        fails: true,
+      });
     } catch (error) {
       if (error !== MEDIUM_ERROR) throw error;
       return;
@@ -213,23 +231,38 @@ export function undoing(block: number): Act {
   };
 }
 
-/** NumberPool.pinZeroed, and a change of the page. */
+/** NumberPool.pinZeroed: the page's buffer, pinned, with its exclusive lock. */
+function* pinZeroed(backend: Backend, block: number): Operation<number> {
+  const { x, parts } = backend;
+  const located = yield* run(backend, () => parts.io.locate(FILE, block, 0));
+  const buffer = located & BUFFER_MASK;
+  if ((located & NEED_READ) === 0) {
+    yield* drive(backend, parts.io.finish(located, FILE, block, 0));
+    yield* note({ kind: "pinned", buffer, file: FILE, block });
+    yield* lockExclusive(backend, buffer);
+  } else {
+    yield* note({ kind: "zeroing", file: FILE, block });
+    check(x.finishZeroed(buffer));
+    yield* note({ kind: "zeroed", file: FILE, block });
+    yield* note({ kind: "pinned", buffer, file: FILE, block });
+    yield* note({ kind: "exclusive", buffer });
+  }
+  return buffer;
+}
+
+/** A page that is not in the pool is cleared instead of read. */
+export function clearing(block: number): Act {
+  return function* cleared(backend) {
+    const buffer = yield* pinZeroed(backend, block);
+    yield* unlock(backend, buffer);
+    yield* unpin(backend, buffer, FILE, block);
+  };
+}
+
+/** As {@link clearing}, and a change of the page. */
 export function zeroing(block: number): Act {
   return function* zeroed(backend) {
-    const { x, parts } = backend;
-    const located = yield* run(backend, () => parts.io.locate(FILE, block, 0));
-    const buffer = located & BUFFER_MASK;
-    if ((located & NEED_READ) === 0) {
-      yield* drive(backend, parts.io.finish(located, FILE, block, 0));
-      yield* note({ kind: "pinned", buffer, file: FILE, block });
-      yield* lockExclusive(backend, buffer);
-    } else {
-      yield* note({ kind: "zeroing", file: FILE, block });
-      check(x.finishZeroed(buffer));
-      yield* note({ kind: "zeroed", file: FILE, block });
-      yield* note({ kind: "pinned", buffer, file: FILE, block });
-      yield* note({ kind: "exclusive", buffer });
-    }
+    const buffer = yield* pinZeroed(backend, block);
     yield* change(backend, buffer, FILE, block);
     yield* unlock(backend, buffer);
     yield* unpin(backend, buffer, FILE, block);

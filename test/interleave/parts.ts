@@ -14,6 +14,7 @@ import type { ForkId } from "../../bindings/abi/pointers.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { Attachment } from "../../bindings/shared/attachment.ts";
 import { BatchWriter } from "../../bindings/shared/batch-writer.ts";
+import type { BufferPool } from "../../bindings/shared/buffers.ts";
 import { Checkpoints } from "../../bindings/shared/checkpoint.ts";
 import { IoCounts } from "../../bindings/shared/io-counts.ts";
 import { IoQueue } from "../../bindings/shared/io-queue.ts";
@@ -27,11 +28,17 @@ import type { LocalBuffers } from "../../bindings/shared/local-buffers.ts";
 import { NumberPool, type ReadOptions } from "../../bindings/shared/number-pool.ts";
 import { PageIo, type PageIoParts } from "../../bindings/shared/page-io.ts";
 import { PageLocks } from "../../bindings/shared/page-locks.ts";
+import { Prewarm } from "../../bindings/shared/prewarm.ts";
+import {
+  type BlockRange,
+  ReadStream,
+  type ReadStreamOptions,
+} from "../../bindings/shared/read-stream.ts";
 import { RelationMap } from "../../bindings/shared/relation.ts";
 import { RelationPages } from "../../bindings/shared/relation-pages.ts";
 import type { Routine, Step } from "../../bindings/shared/routine.ts";
 import { resolveSettings } from "../../bindings/shared/settings.ts";
-import type { Fork, StorageManager } from "../../bindings/storage/manager.ts";
+import { type Fork, StorageError, type StorageManager } from "../../bindings/storage/manager.ts";
 import { marksOf } from "./ledger.ts";
 import { type Medium, PAGE_MARKS, RELATIONS } from "./medium.ts";
 import type { Actor, Image, Operation } from "./steps.ts";
@@ -42,7 +49,9 @@ const HALF_WORDS = BLOCK_BYTES / 8;
 const NEVER_WRITTEN = 4;
 
 /** A medium's error. */
-export const MEDIUM_ERROR: Error = new Error("the medium failed");
+export const MEDIUM_ERROR: StorageError = new StorageError("58030", "the medium failed", "model");
+/** What a routine hears that is given up. */
+export const GIVEN_UP: Error = new Error("given up");
 
 // ── Storage ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -142,6 +151,9 @@ class ModelStorage implements StorageManager {
     });
   }
 
+  /** Has no effect that anybody could see; that hints are taken makes streams look further. */
+  prefetch(): void {}
+
   closeSync(): void {}
   createSync = unexpected;
   readSync = unexpected;
@@ -196,6 +208,9 @@ export interface Parts {
   readonly locks: PageLocks;
   readonly pages: RelationPages;
   readonly checkpoints: Checkpoints;
+  /** A read stream over blocks of a file. */
+  stream(file: number, blocks: BlockRange, options: ReadStreamOptions): ReadStream;
+  readonly prewarm: Prewarm;
 }
 
 function rightJournal(...parts: ConstructorParameters<typeof Journal>): Journal {
@@ -232,7 +247,7 @@ export function partsOf(whole: Actor, batchPages = 1): Parts {
   const counts = new IoCounts(actor.x, { track_io_timing: false });
   const words = { nameOf: String, warn: unexpected };
   const settings = resolveSettings();
-  const queue = new IoQueue(attachment, false);
+  const queue = new IoQueue(attachment, actor.queued);
   const own = { queue, damage: settings.values, batchPages };
   const ground = { attachment, storage, journal, buffers, counts, ...own, ...words };
   const io = (plants.pageIo ?? rightPageIo)(ground);
@@ -241,27 +256,55 @@ export function partsOf(whole: Actor, batchPages = 1): Parts {
   const common = { attachment, storage, journal, io, counts, writer };
   const pages = new RelationPages({ ...common, relations, buffers });
   const running = { runSync: unexpected, run: unexpected, settings };
-  const pool = new OpenPool({ attachment, journal, io, pages, local: temporary, ...running });
+  const poolParts = { attachment, journal, io, pages, local: temporary, ...running };
+  const pool = new OpenPool(poolParts);
   const locks = new PageLocks(attachment);
-  return { attachment, pool, io, locks, pages, checkpoints: new Checkpoints(common) };
+  const checkpoints = new Checkpoints(common);
+  const stream: Parts["stream"] = (file, blocks, options) =>
+    new ReadStream(poolParts, file as ForkId, blocks, options);
+  const prewarm = new Prewarm(streamsOf(actor, stream), io, settings);
+  return { attachment, pool, io, locks, pages, checkpoints, stream, prewarm };
+}
+
+/** As much of a pool as prewarming uses. */
+function streamsOf({ x }: Actor, stream: Parts["stream"]): BufferPool {
+  const pool: Pick<BufferPool, "readStream" | "unpin"> = {
+    readStream: ({ id }, blocks, options = {}) => stream(id, blocks as BlockRange, options),
+    unpin: (buffer) => void x.unpin(buffer),
+  };
+  return pool as BufferPool;
 }
 
 // ── Routines as operations ───────────────────────────────────────────────────────────────────────
 
-/**
- * Runs a routine of bindings: each step becomes a request, or several.
- *
- * @param fails - reads into frames fail, as a medium's error would
- */
+/** What befalls a routine. */
+export interface Fate {
+  /** Reads into frames fail, as a medium's error would. */
+  readonly fails?: boolean;
+  /** It is given up where it would sleep, once others have gone on. */
+  readonly givesUp?: boolean;
+  /** It waits for what its own backend has under way, as promise forms do. */
+  readonly patient?: boolean;
+}
+
+/** Runs a routine of bindings: each step becomes a request, or several. */
 export function* drive<Result>(
   actor: Actor,
   routine: Routine<Result>,
-  fails = false,
+  { fails = false, givesUp = false, patient = false }: Fate = {},
 ): Operation<Result> {
   let next = routine.next();
   while (next.done !== true) {
     const step = next.value;
+    if (step.op === "sleep" && givesUp) {
+      yield { do: "tired" };
+      // As `run` does when its signal has come.
+      actor.x.sleep(0);
+      next = routine.throw(GIVEN_UP);
+      continue;
+    }
     if (step.op === "sleep") yield* sleep(actor);
+    else if (step.op === "self" && !step.held && patient) yield { do: "tired" };
     else if (fails && step.op === "read" && isShared(actor, step.pages[0])) {
       next = routine.throw(MEDIUM_ERROR);
       continue;
@@ -269,6 +312,22 @@ export function* drive<Result>(
     next = routine.next();
   }
   return next.value;
+}
+
+/** Runs a routine until it sleeps, and leaves it there; its result if it has come to one. */
+export function* driveUntilAsleep<Result>(
+  actor: Actor,
+  routine: Routine<Result>,
+): Operation<Result | undefined> {
+  for (;;) {
+    const { done, value } = routine.next();
+    if (done === true) return value;
+    if (value.op === "sleep") break;
+    yield* perform(actor, value);
+  }
+  // Others go on meanwhile.
+  yield { do: "tired" };
+  return undefined;
 }
 
 /**

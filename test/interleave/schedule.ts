@@ -1,5 +1,6 @@
 // A schedule as data and as text: `o` is the owner, `a`, `b` … the backends; `a17` is seventeen
-// steps of a, `b` means until b stops by itself, `a3!` that a is dead after three.
+// steps of a, `b` means until b stops by itself, `a3!` that a is dead after three, `a0!` that it
+// dies where it sleeps.
 
 /** Until the fiber stops by itself. */
 export const TO_THE_END = -1;

@@ -3,8 +3,9 @@
 // *Exhaustive by preemption bound.* A schedule goes on with whoever runs; besides, up to `bound`
 // times somebody is stopped before a step that matters, and another goes on. Who follows when one
 // stops by itself is free, and every order of that is tried. Up to `deaths` times whoever runs dies
-// before such a step instead; what follows is free as well. The tree of these schedules is walked
-// to its end: each is run from the beginning, and what was prescribed is not checked twice.
+// before such a step instead, or somebody dies in his sleep; what follows is free as well. The tree
+// of these schedules is walked to its end: each is run from the beginning, and what was prescribed
+// is not checked twice.
 //
 // *Random.* Who runs next and for how many steps is drawn. *PCT* (Burckhardt and others, "A
 // randomized scheduler with probabilistic guarantees of finding bugs"): backends have priorities,
@@ -115,14 +116,20 @@ function atPoint(engine: Engine, branch: Branch, point: number, waiting: Branch[
       });
     }
   }
-  // The owner does not die: the region would end with it.
-  if (branch.deaths > 0 && fiber !== 0) {
-    waiting.push({
-      ...branch,
-      deaths: branch.deaths - 1,
-      prefix: [...before, { fiber, steps, dies: true }],
-    });
+  if (branch.deaths === 0) return;
+  const deaths = branch.deaths - 1;
+  const run = steps === 0 ? [] : [{ fiber, steps, dies: false }];
+  for (let mask = engine.pointAsleep[point] ?? 0; mask !== 0; mask &= mask - 1) {
+    waiting.push({ ...branch, deaths, prefix: [...before, ...run, dead(lowestOf(mask))] });
   }
+  // The owner does not die: the region would end with it.
+  if (fiber === 0) return;
+  waiting.push({ ...branch, deaths, prefix: [...before, { fiber, steps, dies: true }] });
+}
+
+/** Dies where it sleeps. */
+function dead(fiber: number): Segment {
+  return { fiber, steps: 0, dies: true };
 }
 
 function whole(fiber: number): Segment {
@@ -176,6 +183,13 @@ class RandomPolicy implements Policy {
 
   choose(mask: number): number {
     return pickFrom(mask, this.#random);
+  }
+
+  kills({ asleep }: Engine): Segment | undefined {
+    if (this.#deaths === 0 || asleep === 0) return undefined;
+    if (this.#random.below(DEATH_RARITY) !== 0) return undefined;
+    this.#deaths -= 1;
+    return dead(pickFrom(asleep, this.#random));
   }
 
   length(): number {

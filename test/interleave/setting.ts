@@ -4,9 +4,9 @@
 import type { HostFunctions } from "../../bindings/abi/load.ts";
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import type { Engine } from "./engine.ts";
-import { TO_THE_END } from "./schedule.ts";
+import { type Segment, TO_THE_END } from "./schedule.ts";
 import type { Script } from "./steps.ts";
-import type { World } from "./world.ts";
+import type { Shape, World } from "./world.ts";
 
 /** What a schedule does where its text ends. */
 export interface Policy {
@@ -16,6 +16,8 @@ export interface Policy {
   length(fiber: number, engine: Engine): number;
   /** Whether it dies now that this length is over. */
   dies(fiber: number, engine: Engine): boolean;
+  /** Somebody who is to die in his sleep now, as a segment. */
+  kills?(engine: Engine): Segment | undefined;
 }
 
 /** Goes on with whoever runs; else the first who can. */
@@ -31,6 +33,7 @@ export interface Setting {
   readonly buffers: number;
   /** Records of heavyweight locks a backend; 0 or nothing: no lock table. */
   readonly locks?: number;
+  readonly shape?: Shape;
   /** The owner's script, then one a backend. */
   readonly scripts: readonly Script[];
   /** Prepares region and storage, with calls that run through. */

@@ -94,6 +94,8 @@ export interface Actor {
   /** Slots of the region, the owner's 0 included. */
   readonly slots: number;
   readonly buffers: number;
+  /** Whether reads go through a queue, to I/O workers. */
+  readonly queued: boolean;
 }
 
 /** A backend's whole life in a schedule. */

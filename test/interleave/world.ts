@@ -10,6 +10,10 @@ import {
   BLOCK_BYTES,
   CACHE_LINE_BYTES,
   COLUMN_HEADER_BYTES,
+  IO_QUEUE_HEADER_BYTES,
+  IO_REQUEST_BUFFERS_OFFSET,
+  IO_REQUEST_BYTES,
+  IO_REQUESTS,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
   LIFE_FREE,
@@ -59,6 +63,11 @@ const LOCK_PARTS = [
   PART_FAST_PATH,
   PART_DEADLOCK,
 ];
+/** In the region's header. */
+const IMAGED_MASK_WORD = 32;
+const QUEUE_WORD = 33;
+/** Pages of a request. */
+const REQUEST_COUNT_FIELD = 3;
 /** Of a descriptor. */
 export const DESC_BYTES = 32;
 const DESC_WORDS = DESC_BYTES / WORD_BYTES;
@@ -91,6 +100,18 @@ export interface Layout {
   readonly departed: number;
   readonly imaged: number;
   readonly imagedMask: number;
+  /** Requests to I/O workers: first the word on which idle ones sleep. 0 without. */
+  readonly queue: number;
+}
+
+/** What a region has besides buffers and slots. */
+export interface Shape {
+  /** A queue for I/O workers. */
+  readonly queued?: boolean;
+  /** Entries of the table of what is known of pages' images; a power of two. */
+  readonly imagedEntries?: number;
+  /** Records of heavyweight locks a backend; 0 or nothing: no lock table. */
+  readonly locks?: number;
 }
 
 /** Memory, storage and one instance a slot. */
@@ -114,14 +135,14 @@ export class World {
     slots: number,
     host: (slot: number) => HostFunctions,
     env: (slot: number) => HostFunctions = () => ({}),
-    locks = 0,
+    { queued = false, imagedEntries, locks = 0 }: Shape = {},
   ) {
     this.buffers = buffers;
     this.slots = slots;
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
     const stacks = slots * STACK_BYTES;
     const sizing = makeInstance(module, probe, host(0), env(0));
-    const pages = sizing.regionPages(buffers, slots, stacks, 0, locks);
+    const pages = sizing.regionPages(buffers, slots, stacks, queued ? 1 : 0, locks);
     this.memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     this.u32 = new Uint32Array(this.memory.buffer);
     this.u16 = new Uint16Array(this.memory.buffer);
@@ -129,7 +150,9 @@ export class World {
       makeInstance(module, this.memory, host(slot), env(slot)),
     );
     const owner = this.instance(0);
-    owner.createRegion(this.memory.buffer.byteLength - stacks, buffers, slots, 0, 0, 0, locks);
+    const bytes = this.memory.buffer.byteLength - stacks;
+    owner.createRegion(bytes, buffers, slots, 0, 0, queued ? 1 : 0, locks);
+    if (imagedEntries !== undefined) this.u32[IMAGED_MASK_WORD] = imagedEntries - 1;
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
     owner.publishRegion();
@@ -179,6 +202,21 @@ export class World {
   hold(slot: number, buffer: number): number {
     const column = this.at.holds + slot * this.at.columnBytes + COLUMN_HEADER_BYTES;
     return this.u16[column / 2 + buffer] ?? 0;
+  }
+
+  /** Word index of the state of a slot's request. */
+  requestWord(slot: number, request: number): number {
+    const states = this.at.queue + IO_QUEUE_HEADER_BYTES;
+    return (states >>> WORD_SHIFT) + slot * IO_REQUESTS + request;
+  }
+
+  /** The frames that a slot's request names. */
+  requestFrames(slot: number, request: number): Uint32Array {
+    const requests = this.requestWord(this.slots, 0) << WORD_SHIFT;
+    const at = requests + (slot * IO_REQUESTS + request) * IO_REQUEST_BYTES;
+    const count = this.u32[(at >>> WORD_SHIFT) + REQUEST_COUNT_FIELD] ?? 0;
+    const first = (at + IO_REQUEST_BUFFERS_OFFSET) >>> WORD_SHIFT;
+    return this.u32.subarray(first, first + count);
   }
 
   /** Where Asyncify keeps the stack of a slot's calls. */
@@ -233,6 +271,10 @@ export class World {
       [this.at.imaged, (this.at.imagedMask + 1) * IMAGED_ENTRY_BYTES],
       ...LOCK_PARTS.map((part) => this.part(part)),
     ];
+    if (this.at.queue !== 0) {
+      const requests = this.slots * (CACHE_LINE_BYTES + IO_REQUESTS * IO_REQUEST_BYTES);
+      ranges.push([this.at.queue, IO_QUEUE_HEADER_BYTES + requests]);
+    }
     const pages = [this.at.blocks, this.at.slotPages];
     const counts = [this.buffers, 2 * this.slots];
     pages.forEach((start, index) => {
@@ -275,7 +317,8 @@ export class World {
       locks: word(104),
       departed: word(108),
       imaged: word(124),
-      imagedMask: word(128),
+      imagedMask: word(IMAGED_MASK_WORD << WORD_SHIFT),
+      queue: word(QUEUE_WORD << WORD_SHIFT),
     };
   }
 }

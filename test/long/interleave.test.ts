@@ -9,6 +9,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import {
   batches,
   type Configuration,
+  cleared,
+  collisions,
   durable,
   durablePairs,
   durableTrios,
@@ -22,10 +24,14 @@ import {
 import { compileMutant, hunt } from "../interleave/hunt.ts";
 import { mutants, otherMutants } from "../interleave/mutants.ts";
 import { newMutants } from "../interleave/new-mutants.ts";
+import { queueMutants, streamMutants } from "../interleave/queue-mutants.ts";
+import { queued, queuedSingles, streams } from "../interleave/queues.ts";
 import { type Bounds, searchAll, searchByChance, type Tally } from "../interleave/search.ts";
 import { seed } from "../support/random.ts";
 
 const CHANCE_STEPS = 100_000_000;
+/** Steps of those that read by a queue, or ahead. */
+const AHEAD_STEPS = 10_000_000;
 const MINUTE_MS = 60_000;
 /** A search that takes longer than this fails: it was to come to its end. */
 const SEARCH_MS = 60 * MINUTE_MS;
@@ -37,7 +43,8 @@ function shardOf({ PALLOC_SHARD = "1/1" }: NodeJS.ProcessEnv): string {
   return PALLOC_SHARD;
 }
 
-const behindJournals = [...durablePairs, ...batches, ...durableTrios];
+const behindJournals = [...durablePairs, ...batches, ...durableTrios, ...collisions, cleared];
+const everyMutant = [...mutants, ...otherMutants, ...newMutants, ...queueMutants, ...streamMutants];
 /** Those whose schedules of two stops come to an end in an hour. */
 const checkpoints = [durable("checkpoint", "change"), durable("checkpoint", "miss")];
 
@@ -62,12 +69,16 @@ function searchToTheEnd(configuration: Configuration, bounds: Bounds): void {
 
 describe("every order of steps is right", () => {
   const levels: readonly (readonly [string, readonly Configuration[], Bounds])[] = [
-    ["one preemption", behindJournals, { preemptions: 1, deaths: 0 }],
-    ["a death", behindJournals, { preemptions: 0, deaths: 1 }],
-    ["two preemptions", [...pairs, ...locking], { preemptions: 2, deaths: 0 }],
+    ["one preemption", [...behindJournals, ...queued], { preemptions: 1, deaths: 0 }],
+    ["a death", [...behindJournals, ...queued], { preemptions: 0, deaths: 1 }],
+    [
+      "two preemptions",
+      [...pairs, ...locking, ...streams, ...queuedSingles],
+      { preemptions: 2, deaths: 0 },
+    ],
     [
       "one preemption and a death",
-      [...pairs, ...larger, ...locking],
+      [...pairs, ...larger, ...locking, ...streams, ...queuedSingles],
       { preemptions: 1, deaths: 1 },
     ],
     ["two preemptions, a checkpoint", checkpoints, { preemptions: 2, deaths: 0 }],
@@ -85,12 +96,16 @@ describe("every order of steps is right", () => {
 });
 
 describe("orders of steps drawn by chance are right", () => {
-  const all = [...behindJournals, ...larger, ...narrow, ...importantPairs];
-  it.each(mine(all))(
+  const others = [...behindJournals, ...larger, ...narrow, ...importantPairs];
+  const ahead = [...queuedSingles, ...queued, ...streams];
+  it.each(mine([...others, ...ahead]))(
     "$name",
     (configuration) => {
       const begin = performance.now();
-      const steps = Math.ceil(CHANCE_STEPS / all.length);
+      const share = ahead.includes(configuration)
+        ? AHEAD_STEPS / ahead.length
+        : CHANCE_STEPS / others.length;
+      const steps = Math.ceil(share);
       const tally = searchByChance(engineFor(configuration), { seed, steps, deaths: 2 });
       say(`${configuration.name}, by chance from seed ${seed}`, tally, begin);
       expect(tally.steps).toBeGreaterThanOrEqual(steps);
@@ -100,7 +115,7 @@ describe("orders of steps drawn by chance are right", () => {
 });
 
 describe("a planted mistake", () => {
-  it.each(mine([...mutants, ...otherMutants, ...newMutants]))(
+  it.each(mine(everyMutant))(
     "is found within a minute, unless it is harmless: $name",
     async (mutant) => {
       const found = hunt(mutant, await compileMutant(mutant), MINUTE_MS, seed);
