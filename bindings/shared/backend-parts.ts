@@ -66,7 +66,7 @@ export class BackendParts {
     this.relations = new RelationMap(attachment, storage);
     const nameOf = (relation: number): string =>
       this.temporary.nameOf(relation) ?? this.relations.nameOf(relation);
-    const counts = new IoCounts(attachment.exports, settings.values.track_io_timing);
+    const counts = new IoCounts(attachment.exports, settings.values);
     this.local = localBuffers(ground, counts, nameOf);
     this.temporary = new TempRelations({ storage, buffers: this.local, slot: attachment.slot });
     const journal = new Journal(attachment, storage);
@@ -90,7 +90,7 @@ export class BackendParts {
     this.buffers = new BufferPool({
       ...{ attachment, journal, io, pages: this.pages, local: this.local, settings, ...drivers },
     });
-    this.prewarm = new Prewarm(this.buffers, io, settings.ioCombineLimit);
+    this.prewarm = new Prewarm(this.buffers, io, settings);
   }
 
   /** Runs a routine in this thread. */

@@ -308,11 +308,12 @@ export class BufferPool extends NumberPool {
     const leaks: LeakedPin[] = this.parts.local.leaks().map(({ count, ...page }) => {
       return { ...page, pins: count, locked: false };
     });
-    if (this.pinnedBuffers() === 0) return leaks;
     const { exports } = this.parts.attachment;
-    for (let buffer = 0; buffer < this.parts.io.buffers; buffer += 1) {
+    let unseen = this.pinnedBuffers();
+    for (let buffer = 0; unseen > 0 && buffer < this.parts.io.buffers; buffer += 1) {
       const held = exports.holdOf(buffer);
       if ((held & HOLD_COUNT_MASK) === 0) continue;
+      unseen -= 1;
       const { relation, block } = this.parts.io.pageOf(buffer);
       const locked = (held & HOLD_SHARE) !== 0 || exports.lockedExclusively(buffer) !== 0;
       const name = this.parts.io.nameOf(relation);
@@ -330,17 +331,47 @@ export class BufferPool extends NumberPool {
    */
   releaseLeakedPins(): LeakedPin[] {
     const leaks = this.leakedPins();
-    for (const { buffer, pins, locked } of leaks) {
-      const id = buffer as BufferId;
-      if (buffer < 0) this.parts.local.abandonChange(id);
-      else if (locked && this.parts.attachment.exports.unlock(id) === ST_CHANGING) {
+    for (const { buffer, pins, locked } of leaks) this.releasePins(buffer, pins, locked);
+    return leaks;
+  }
+
+  /** Gives back pins on one buffer, and the content lock with an unfinished change. @internal */
+  releasePins(buffer: number, pins: number, unlocks: boolean): void {
+    const id = buffer as BufferId;
+    if (buffer < 0) this.parts.local.abandonChange(id);
+    else if (unlocks) {
+      if (this.parts.attachment.exports.unlock(id) === ST_CHANGING) {
         this.undoChange(id);
         this.unlock(id);
       }
       this.#shares.delete(buffer);
-      for (let pin = 0; pin < pins; pin += 1) this.unpin(id);
-    }
-    return leaks;
+    } else this.#limitShares(buffer, pins);
+    for (let pin = 0; pin < pins; pin += 1) this.unpin(id);
+  }
+
+  /** Of a lock that stays, no more objects can have a part than there will be pins. */
+  #limitShares(buffer: number, pins: number): void {
+    const shares = this.#shares.get(buffer);
+    if (shares === undefined) return;
+    const left = (this.parts.attachment.exports.holdOf(buffer) & HOLD_COUNT_MASK) - pins;
+    this.#shares.set(buffer, Math.min(shares, left));
+  }
+
+  /** Whether this backend has a page pinned: one call, whatever the size of the pool. @internal */
+  hasPins(): boolean {
+    return this.pinnedBuffers() > 0 || this.parts.local.pinnedBuffers > 0;
+  }
+
+  /** State word of a buffer, and how many backends hold it: for a warning. @internal */
+  stateOf(buffer: number): { flags: number; holders: number } {
+    if (buffer < 0) return { flags: 0, holders: 1 };
+    const { exports } = this.parts.attachment;
+    return { flags: exports.stateOf(buffer) >>> 0, holders: exports.holders(buffer) };
+  }
+
+  /** Sets temp_buffers. @throws {@link InvalidParameterError} once a page was touched @internal */
+  resizeTemporary(pages: number): void {
+    this.parts.local.resize(pages);
   }
 
   /** Gives back what a {@link PinnedBuffer} held. @internal */

@@ -30,23 +30,27 @@ import {
   STATISTIC_WRITE_TIME,
 } from "../../assembly/common/constants.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
+import type { SettingValues } from "./settings.ts";
+
+/** The parameter that decides whether I/O is timed. @internal */
+export type TimingSettings = Pick<SettingValues, "track_io_timing">;
 
 /** Counts what one backend has storage do. Contexts are IO_CONTEXT_. @internal */
 export class IoCounts {
   readonly #exports: SharedExports;
-  readonly #timing: boolean;
+  readonly #settings: TimingSettings;
 
-  /** @param timing - track_io_timing: whether to look at the clock */
-  constructor(exports: SharedExports, timing: boolean) {
+  /** @param settings - whether to look at the clock; read anew each time */
+  constructor(exports: SharedExports, settings: TimingSettings) {
     this.#exports = exports;
-    this.#timing = timing;
+    this.#settings = settings;
   }
 
   // ── Operations on files ────────────────────────────────────────────────────────────────────────
 
   /** What the other methods want to know as `began`: when the operation begins. */
   begin(): number {
-    return this.#timing ? performance.now() : 0;
+    return this.#settings.track_io_timing ? performance.now() : 0;
   }
 
   /** One read, of one block or of several side by side, has ended. */
@@ -74,7 +78,9 @@ export class IoCounts {
   }
 
   #time(context: number, counter: number, began: number): void {
-    if (this.#timing) this.#exports.countTime(context, counter, performance.now() - began);
+    // An operation that began while nobody looked at the clock has no beginning.
+    if (began === 0 || !this.#settings.track_io_timing) return;
+    this.#exports.countTime(context, counter, performance.now() - began);
   }
 
   // ── Checkpoints and the background writer ──────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ import type {
   Parameter,
   ParameterUnit,
   RealParameter,
+  StringParameter,
 } from "./parameters.ts";
 
 /** What a parameter's value can be. */
@@ -30,6 +31,7 @@ export function parseValue(parameter: Parameter, value: ParameterValue): Paramet
   const text = String(value);
   if (parameter.vartype === "bool") return parseBool(parameter, text);
   if (parameter.vartype === "enum") return parseEnum(parameter, text);
+  if (parameter.vartype === "string") return parseString(parameter, text);
   const parsed =
     parameter.vartype === "integer" ? parseInteger(text, parameter.unit) : parseReal(text);
   if (typeof parsed === "object") throw malformed(parameter, text, parsed);
@@ -263,7 +265,7 @@ function sixDigits(value: number): string {
   return half === null ? value.toExponential(5) : `${half[1]}${half[2]}`;
 }
 
-// ── Booleans and words ───────────────────────────────────────────────────────────────────────────
+// ── Booleans, words and texts ────────────────────────────────────────────────────────────────────
 
 /** Words, how short each may be cut, and what they say. */
 const BOOL_WORDS: readonly (readonly [word: string, shortest: number, value: boolean])[] = [
@@ -289,7 +291,21 @@ function parseBool(parameter: BoolParameter, text: string): boolean {
 /** One of the parameter's words, in any case. */
 function parseEnum(parameter: EnumParameter, text: string): string {
   const lower = text.toLowerCase();
-  const found = parameter.values.find((each) => each === lower);
+  const found = parameter.values.find((each) => each === lower) ?? parameter.hidden?.[lower];
   if (found !== undefined) return found;
   throw malformed(parameter, text, { hint: `Available values: ${parameter.values.join(", ")}.` });
+}
+
+/** PostgreSQL's NAMEDATALEN without the NUL. */
+const NAME_BYTES = 63;
+
+/** As it is; a name that others read in ASCII that can be printed. */
+function parseString({ asciiName = false }: StringParameter, text: string): string {
+  if (!asciiName) return text;
+  const shown = Array.from(new TextEncoder().encode(text), (byte) => {
+    return byte >= 0x20 && byte < 0x7f
+      ? String.fromCharCode(byte)
+      : `\\x${byte.toString(16).padStart(2, "0")}`;
+  });
+  return shown.join("").slice(0, NAME_BYTES);
 }

@@ -9,17 +9,18 @@
  * PostgreSQL: src/backend/utils/misc/guc_tables.c
  */
 
+import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
 import type { Settings } from "./settings.ts";
 
 /** The name of a parameter. */
 export type ParameterName = keyof Settings;
 
 /**
- * Who may change a parameter, and when. `postmaster`: nobody, once the region is made. `sighup`:
- * the owner of the region, for all. `superuser`: a backend that may take risks with data. `user`:
- * any backend, for itself.
+ * Who may change a parameter, and when. `internal`: nobody; it tells what is so. `postmaster`:
+ * nobody, once the region is made. `sighup`: the owner of the region, for all. `superuser`: a
+ * session that may take risks with data. `user`: any session, for itself.
  */
-export type ParameterContext = "postmaster" | "sighup" | "superuser" | "user";
+export type ParameterContext = "internal" | "postmaster" | "sighup" | "superuser" | "user";
 
 /** What a bare number counts. */
 export type ParameterUnit = "8kB" | "kB" | "ms" | "s";
@@ -65,16 +66,45 @@ export interface EnumParameter extends ParameterBase {
   readonly bootValue: string;
   /** In lower case. */
   readonly values: readonly string[];
+  /** Words that are taken but not offered, and what each is kept as. */
+  readonly hidden?: Readonly<Record<string, string>>;
+}
+
+/** Any text. */
+export interface StringParameter extends ParameterBase {
+  readonly vartype: "string";
+  readonly unit: null;
+  readonly bootValue: string;
+  /**
+   * As a name that others will read: bytes that are not printable ASCII are written as `\\xNN`, and
+   * 63 bytes of that are kept.
+   */
+  readonly asciiName?: boolean;
 }
 
 /** One row of the table of parameters. */
-export type Parameter = IntegerParameter | RealParameter | BoolParameter | EnumParameter;
+export type Parameter =
+  | IntegerParameter
+  | RealParameter
+  | BoolParameter
+  | EnumParameter
+  | StringParameter;
 
 /** Half of a 32-bit INT_MAX: what PostgreSQL allows for numbers of buffers. */
 const HALF_INT_MAX = 1073741823;
+const INT_MAX = 2147483647;
 
 /** All parameters, by name. */
 export const parameters: readonly Parameter[] = [
+  {
+    name: "application_name",
+    vartype: "string",
+    unit: null,
+    context: "user",
+    description: "What a session calls itself where sessions are listed.",
+    bootValue: "",
+    asciiName: true,
+  },
   {
     name: "bgwriter_delay",
     vartype: "integer",
@@ -106,6 +136,16 @@ export const parameters: readonly Parameter[] = [
     max: 10,
   },
   {
+    name: "block_size",
+    vartype: "integer",
+    unit: null,
+    context: "internal",
+    description: "Bytes of a page.",
+    bootValue: BLOCK_BYTES,
+    min: BLOCK_BYTES,
+    max: BLOCK_BYTES,
+  },
+  {
     name: "checkpoint_completion_target",
     vartype: "real",
     unit: null,
@@ -126,12 +166,35 @@ export const parameters: readonly Parameter[] = [
     max: 86400,
   },
   {
+    name: "client_min_messages",
+    vartype: "enum",
+    unit: null,
+    context: "user",
+    description: "The least of the messages that a session passes on.",
+    bootValue: "notice",
+    values: [
+      ...["debug5", "debug4", "debug3", "debug2", "debug1"],
+      ...["log", "notice", "warning", "error"],
+    ],
+    hidden: { debug: "debug2", info: "info" },
+  },
+  {
     name: "data_checksums",
     vartype: "bool",
     unit: null,
     context: "postmaster",
     description: "Whether pages carry a checksum that is verified when they are read.",
     bootValue: true,
+  },
+  {
+    name: "deadlock_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "superuser",
+    description: "How long a lock is waited for before a deadlock is looked for.",
+    bootValue: 1000,
+    min: 1,
+    max: INT_MAX,
   },
   {
     name: "effective_io_concurrency",
@@ -161,6 +224,26 @@ export const parameters: readonly Parameter[] = [
     bootValue: 2,
     min: 1,
     max: 1000,
+  },
+  {
+    name: "idle_in_transaction_session_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "user",
+    description: "How long a session in a transaction may be without a query; 0 does not limit it.",
+    bootValue: 0,
+    min: 0,
+    max: INT_MAX,
+  },
+  {
+    name: "idle_session_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "user",
+    description: "How long a session outside a transaction may be without a query; 0 does not limit it.",
+    bootValue: 0,
+    min: 0,
+    max: INT_MAX,
   },
   {
     name: "ignore_checksum_failure",
@@ -212,6 +295,24 @@ export const parameters: readonly Parameter[] = [
     max: 32,
   },
   {
+    name: "lock_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "user",
+    description: "How long one wait for a lock may last; 0 does not limit it.",
+    bootValue: 0,
+    min: 0,
+    max: INT_MAX,
+  },
+  {
+    name: "log_lock_waits",
+    vartype: "bool",
+    unit: null,
+    context: "superuser",
+    description: "Whether a wait for a lock that is longer than deadlock_timeout is told.",
+    bootValue: false,
+  },
+  {
     name: "maintenance_io_concurrency",
     vartype: "integer",
     unit: null,
@@ -220,6 +321,16 @@ export const parameters: readonly Parameter[] = [
     bootValue: 16,
     min: 0,
     max: 1000,
+  },
+  {
+    name: "maintenance_work_mem",
+    vartype: "integer",
+    unit: "kB",
+    context: "user",
+    description: "Memory one maintenance operation may use.",
+    bootValue: 65536, // 64 MB
+    min: 64,
+    max: 2097151, // 2 GB less 1 kB
   },
   {
     name: "max_connections",
@@ -243,6 +354,16 @@ export const parameters: readonly Parameter[] = [
     max: HALF_INT_MAX,
   },
   {
+    name: "statement_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "user",
+    description: "How long a query may take; 0 does not limit it.",
+    bootValue: 0,
+    min: 0,
+    max: INT_MAX,
+  },
+  {
     name: "temp_buffers",
     vartype: "integer",
     unit: "8kB",
@@ -259,6 +380,16 @@ export const parameters: readonly Parameter[] = [
     context: "superuser",
     description: "Whether the time that reads and writes take is measured.",
     bootValue: false,
+  },
+  {
+    name: "transaction_timeout",
+    vartype: "integer",
+    unit: "ms",
+    context: "user",
+    description: "How long a transaction may take; 0 does not limit it.",
+    bootValue: 0,
+    min: 0,
+    max: INT_MAX,
   },
   {
     name: "vacuum_buffer_usage_limit",

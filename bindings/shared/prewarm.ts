@@ -15,6 +15,7 @@ import type { BufferPool } from "./buffers.ts";
 import type { PageIo } from "./page-io.ts";
 import type { Relation } from "./relation.ts";
 import type { Routine } from "./routine.ts";
+import type { ResolvedSettings } from "./settings.ts";
 import { isTemporary } from "./temp-numbers.ts";
 
 /** What is brought nearer. */
@@ -42,12 +43,12 @@ export class Prewarm {
   readonly #pool: BufferPool;
   readonly #io: PageIo;
   /** Blocks read at a time. */
-  readonly #step: number;
+  readonly #settings: ResolvedSettings;
 
-  constructor(pool: BufferPool, io: PageIo, step: number) {
+  constructor(pool: BufferPool, io: PageIo, settings: ResolvedSettings) {
     this.#pool = pool;
     this.#io = io;
-    this.#step = step;
+    this.#settings = settings;
   }
 
   /** Returns how many blocks there were. */
@@ -96,8 +97,9 @@ export class Prewarm {
     advance: (done: number) => void,
   ): Routine<void> {
     const nobodyLooks = new Uint8Array(BLOCK_BYTES);
-    for (let block = first; block < end; block += this.#step) {
-      const count = Math.min(this.#step, end - block);
+    const step = this.#settings.ioCombineLimit;
+    for (let block = first; block < end; block += step) {
+      const count = Math.min(step, end - block);
       const pages = new Array<Uint8Array>(count).fill(nobodyLooks);
       yield { op: "read", relation, fork: 0, block, pages };
       advance(block + count - first);
@@ -110,8 +112,9 @@ export class Prewarm {
         hint: 'Use the modes "buffer" or "read".',
       });
     }
-    for (let block = first; block < end; block += this.#step) {
-      const count = Math.min(this.#step, end - block);
+    const step = this.#settings.ioCombineLimit;
+    for (let block = first; block < end; block += step) {
+      const count = Math.min(step, end - block);
       this.#io.prefetch(id, block, count);
       advance(block + count - first);
     }

@@ -8,7 +8,7 @@
 import { WRITER_SLOTS } from "../../assembly/common/constants.ts";
 import { UndefinedParameterError } from "../abi/errors.ts";
 import { type ParameterValue, parseValue, showValue } from "./parameter-texts.ts";
-import { type Parameter, parameters } from "./parameters.ts";
+import { type Parameter, type ParameterName, parameters } from "./parameters.ts";
 
 /** What a user sets; whatever is absent has its default. Numbers count in the parameter's unit. */
 export interface Settings {
@@ -56,6 +56,28 @@ export interface Settings {
   readonly zero_damaged_pages?: string | number | boolean;
   /** Whether reads and writes are timed. Default off. */
   readonly track_io_timing?: string | number | boolean;
+  /** Memory of one maintenance operation. Default `"64MB"`; a bare number is kB. */
+  readonly maintenance_work_mem?: string | number;
+  /** Wait for a lock until a deadlock is looked for. Default `"1s"`; a bare number is ms. */
+  readonly deadlock_timeout?: string | number;
+  /** Longest wait for a lock. Default 0, no limit; a bare number is ms. */
+  readonly lock_timeout?: string | number;
+  /** Whether long waits for locks are told. Default off. */
+  readonly log_lock_waits?: string | number | boolean;
+  /** Longest query. Default 0, no limit; a bare number is ms. */
+  readonly statement_timeout?: string | number;
+  /** Longest transaction. Default 0, no limit; a bare number is ms. */
+  readonly transaction_timeout?: string | number;
+  /** Longest time in a transaction without a query. Default 0, no limit; a bare number is ms. */
+  readonly idle_in_transaction_session_timeout?: string | number;
+  /** Longest time outside a transaction without a query. Default 0, no limit; a bare number is ms. */
+  readonly idle_session_timeout?: string | number;
+  /** What sessions call themselves. Default the empty text. */
+  readonly application_name?: string;
+  /** The least of the messages that sessions pass on. Default `"notice"`. */
+  readonly client_min_messages?: string;
+  /** Bytes of a page: 8192, and nothing else. */
+  readonly block_size?: string | number;
 }
 
 /** Values in each parameter's unit; can be posted, and given to {@link resolveSettings} again. */
@@ -90,15 +112,45 @@ export interface SettingValues {
   readonly ignore_checksum_failure: boolean;
   readonly zero_damaged_pages: boolean;
   readonly track_io_timing: boolean;
+  /** kB. */
+  readonly maintenance_work_mem: number;
+  /** Milliseconds, as the other timeouts. */
+  readonly deadlock_timeout: number;
+  readonly lock_timeout: number;
+  readonly log_lock_waits: boolean;
+  readonly statement_timeout: number;
+  readonly transaction_timeout: number;
+  readonly idle_in_transaction_session_timeout: number;
+  readonly idle_session_timeout: number;
+  readonly application_name: string;
+  readonly client_min_messages: MessageLevel;
+  readonly block_size: number;
 }
 
-/** Settings of a region or a backend: every parameter with its value. Immutable. */
+/** A value of client_min_messages. */
+export type MessageLevel =
+  | `debug${1 | 2 | 3 | 4 | 5}`
+  | "log"
+  | "info"
+  | "notice"
+  | "warning"
+  | "error";
+
+/**
+ * Settings of a region or a backend: every parameter with its value. Those of a region never
+ * change; those of a backend are what its session has set, and whoever asks gets what holds now.
+ */
 export class ResolvedSettings {
-  /** Each parameter in its own unit. */
+  /** Each parameter in its own unit. One object for the whole life of the settings. */
   readonly values: SettingValues;
 
   constructor(values: SettingValues) {
-    this.values = Object.freeze({ ...values });
+    this.values = { ...values };
+  }
+
+  /** Gives a parameter another value, which {@link parseParameter} returned. @internal */
+  assign(name: ParameterName, value: ParameterValue): void {
+    (this.values as unknown as Record<string, ParameterValue>)[name] = value;
   }
 
   /** Blocks in the page cache. */

@@ -276,7 +276,7 @@ describe.each(builds)("what the rows say, %s build", (_, checked) => {
 
   it("each kind of backend and each context has a row of its own", () => {
     const exports = instanceOf(region);
-    const counts = new IoCounts(exports, false);
+    const counts = new IoCounts(exports, { track_io_timing: false });
     counts.read(IO_CONTEXT_BULKREAD, 16 * BLOCK_BYTES, counts.begin());
     counts.write(IO_CONTEXT_TEMP, BLOCK_BYTES, counts.begin());
     exports.setKind(BACKEND_CHECKPOINTER);
@@ -295,7 +295,7 @@ describe.each(builds)("what the rows say, %s build", (_, checked) => {
   it("times are measured only if that was asked for", async () => {
     const exports = instanceOf(region);
     for (const timing of [false, true]) {
-      const counts = new IoCounts(exports, timing);
+      const counts = new IoCounts(exports, { track_io_timing: timing });
       const began = counts.begin();
       await new Promise((resolve) => setTimeout(resolve, 5));
       counts.read(IO_CONTEXT_NORMAL, BLOCK_BYTES, began);
@@ -308,7 +308,7 @@ describe.each(builds)("what the rows say, %s build", (_, checked) => {
   });
 
   it("checkpoints and rounds of the background writer are counted for all", () => {
-    const counts = new IoCounts(instanceOf(region), false);
+    const counts = new IoCounts(instanceOf(region), { track_io_timing: false });
     counts.checkpointBegun(true);
     counts.checkpointBegun(false);
     counts.checkpointWrote(20);

@@ -1,0 +1,112 @@
+/**
+ * One run of a query: its context, the contexts of its nodes, how it is asked to end.
+ *
+ *   PortalContext
+ *   └── ExecutorState          as long as the query
+ *       ├── ExprContext        as long as a tuple: reset before the next one
+ *       └── …                  whatever its nodes make
+ *
+ * PostgreSQL: src/backend/executor/execUtils.c, CreateExecutorState, CreateExprContext
+ */
+
+import type { CancelSignal } from "../abi/cancel-signal.ts";
+import { ClosedError } from "../abi/errors.ts";
+import type { MemoryContext } from "../process/context.ts";
+import type { SettingValues } from "../shared/settings.ts";
+import type { Cancellation } from "./cancellation.ts";
+import { MemoryLimit, type MemoryUse } from "./memory-limit.ts";
+import type { Portal } from "./portals.ts";
+import type { ResourceOwner } from "./resource-owner.ts";
+
+/** What a query is made of. @internal */
+export interface QueryGround {
+  readonly portal: Portal;
+  readonly cancellation: Cancellation;
+  /** As they are now. */
+  readonly settings: SettingValues;
+}
+
+/** A query under way. It ends when the function that was given it does; then its methods throw. */
+export class Query {
+  /** Its portal's name; empty for none. */
+  readonly name: string;
+  readonly #ground: QueryGround;
+  readonly #context: MemoryContext;
+  readonly #owner: ResourceOwner | undefined;
+  #perTuple: MemoryContext | undefined;
+  #ended = false;
+
+  /** @internal */
+  constructor(ground: QueryGround) {
+    this.name = ground.portal.name;
+    this.#ground = ground;
+    this.#owner = ground.portal.owner;
+    this.#context = ground.portal.context.createChild("ExecutorState");
+  }
+
+  /** Lives as long as the query: ExecutorState. The current context while the query runs. */
+  get context(): MemoryContext {
+    this.#mustRun();
+    return this.#context;
+  }
+
+  /** Gives back, at the query's end, what it remembers. Pins are its by themselves. */
+  get owner(): ResourceOwner {
+    if (this.#owner === undefined) throw new ClosedError("the query");
+    this.#mustRun();
+    return this.#owner;
+  }
+
+  /** Says when to give up: for every call that takes a signal. */
+  get signal(): CancelSignal {
+    return this.#ground.cancellation;
+  }
+
+  /**
+   * A context for what lives as long as a tuple. Reset it at the start of each: what is made of the
+   * last tuple then lives until the next is asked for.
+   *
+   * @param sizes - {@link MemoryLimit.sizes} for a node whose memory is counted; blocks up to 8 MB
+   * if left out
+   * @see PostgreSQL: src/backend/executor/execUtils.c, CreateExprContext, CreateWorkExprContext
+   */
+  createExprContext(sizes?: MemoryLimit["sizes"]): MemoryContext {
+    return this.context.createChild("ExprContext", sizes);
+  }
+
+  /** The query's own per-tuple context, made when it is first asked for. */
+  get perTuple(): MemoryContext {
+    this.#mustRun();
+    this.#perTuple ??= this.createExprContext();
+    return this.#perTuple;
+  }
+
+  /** What a node of this query may use, as the parameters are now. Default `hash`. */
+  memoryLimit(use: MemoryUse = "hash"): MemoryLimit {
+    this.#mustRun();
+    return new MemoryLimit(this.#ground.settings, use);
+  }
+
+  /**
+   * Ends the query if somebody wants it: to be called in loops that never wait. Costs a look at the
+   * clock.
+   *
+   * @throws {@link PallocError} 57014
+   * @see PostgreSQL: src/include/miscadmin.h, CHECK_FOR_INTERRUPTS
+   */
+  checkInterrupts(): void {
+    this.#ground.cancellation.check();
+  }
+
+  /** The executor shuts down: its context goes, and the query's object with it. @internal */
+  end(): void {
+    this.#ended = true;
+    this.#ground.cancellation.close();
+    // A failed transaction may have deleted it already.
+    if (!this.#context.closed) this.#context.delete();
+  }
+
+  #mustRun(): void {
+    if (this.#ended || this.#context.closed) throw new ClosedError("the query");
+  }
+}
