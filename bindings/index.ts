@@ -72,6 +72,24 @@ export {
   type SnapshotGroup,
 } from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
+export type { ActivityRow } from "./session/activity.ts";
+export type { QueryOptions } from "./session/command-loop.ts";
+export type { Cursor, RowSource } from "./session/cursor.ts";
+export type { MemoryLimit, MemoryUse } from "./session/memory-limit.ts";
+export type { SessionMessage } from "./session/messages.ts";
+export type { Query } from "./session/query.ts";
+export {
+  RELEASE_PRIORITY,
+  type ReleasePhase,
+  type ResourceKind,
+  type ResourceOwner,
+} from "./session/resource-owner.ts";
+export { type ConnectOptions, Session, type SessionOptions } from "./session/session.ts";
+export type { SettingRow } from "./session/setting-rows.ts";
+export type { CommandTag, Transaction } from "./session/transaction.ts";
+export type { TransactionEvent, TransactionListener } from "./session/transactions.ts";
+export type { VariableSource } from "./session/variable-stack.ts";
+export type { SetOptions } from "./session/variables.ts";
 export { Backend, type BackendOptions, type CreateOptions } from "./shared/backend.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
@@ -103,6 +121,7 @@ export {
   type ParameterUnit,
   parameters,
   type RealParameter,
+  type StringParameter,
 } from "./shared/parameters.ts";
 export { PinnedBuffer } from "./shared/pinned-buffer.ts";
 export type { PrewarmMode, PrewarmOptions } from "./shared/prewarm.ts";
@@ -116,6 +135,7 @@ export { Relation } from "./shared/relation.ts";
 export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
 export {
   findParameter,
+  type MessageLevel,
   parseParameter,
   ResolvedSettings,
   resolveSettings,

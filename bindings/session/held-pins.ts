@@ -76,7 +76,8 @@ export class HeldPins {
     if (page === undefined) return;
     const more = (now?.pins ?? 0) - (seen?.pins ?? 0);
     const locks = now?.locked === true && seen?.locked !== true;
-    if (owner !== undefined && (more > 0 || locks)) this.#add(owner, page, Math.max(more, 0), locks);
+    if (owner !== undefined && (more > 0 || locks))
+      this.#add(owner, page, Math.max(more, 0), locks);
     if (now?.locked !== true) this.#forgetLock(buffer);
     for (let left = -more; left > 0; left -= 1) this.#takeOne(owner, buffer);
   }

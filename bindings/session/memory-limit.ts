@@ -7,7 +7,10 @@
  * CreateWorkExprContext
  */
 
-import { ASET_DEFAULT_INIT_BYTES, ASET_DEFAULT_MAX_BYTES } from "../../assembly/common/constants.ts";
+import {
+  ASET_DEFAULT_INIT_BYTES,
+  ASET_DEFAULT_MAX_BYTES,
+} from "../../assembly/common/constants.ts";
 import type { MemoryContext } from "../process/context.ts";
 import { ALLOCSET_DEFAULT_SIZES, type ContextSizes } from "../process/sizes.ts";
 import type { SettingValues } from "../shared/settings.ts";

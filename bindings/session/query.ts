@@ -31,6 +31,7 @@ export class Query {
   /** Its portal's name; empty for none. */
   readonly name: string;
   readonly #ground: QueryGround;
+  #cancellation: Cancellation;
   readonly #context: MemoryContext;
   readonly #owner: ResourceOwner | undefined;
   #perTuple: MemoryContext | undefined;
@@ -40,6 +41,7 @@ export class Query {
   constructor(ground: QueryGround) {
     this.name = ground.portal.name;
     this.#ground = ground;
+    this.#cancellation = ground.cancellation;
     this.#owner = ground.portal.owner;
     this.#context = ground.portal.context.createChild("ExecutorState");
   }
@@ -59,7 +61,7 @@ export class Query {
 
   /** Says when to give up: for every call that takes a signal. */
   get signal(): CancelSignal {
-    return this.#ground.cancellation;
+    return this.#cancellation;
   }
 
   /**
@@ -95,13 +97,18 @@ export class Query {
    * @see PostgreSQL: src/include/miscadmin.h, CHECK_FOR_INTERRUPTS
    */
   checkInterrupts(): void {
-    this.#ground.cancellation.check();
+    this.#cancellation.check();
+  }
+
+  /** The next part of a query that is run in parts has a time limit of its own. @internal */
+  rearm(cancellation: Cancellation): void {
+    this.#cancellation = cancellation;
   }
 
   /** The executor shuts down: its context goes, and the query's object with it. @internal */
   end(): void {
     this.#ended = true;
-    this.#ground.cancellation.close();
+    this.#cancellation.close();
     // A failed transaction may have deleted it already.
     if (!this.#context.closed) this.#context.delete();
   }

@@ -99,6 +99,13 @@ export class Transactions {
     return this.#levels.at(-1)?.context;
   }
 
+  /** What lives as long as the whole transaction. */
+  get top(): MemoryContext {
+    const [level] = this.#levels;
+    if (level === undefined) throw new RangeError("there is no transaction");
+    return level.context;
+  }
+
   /** Owner of the innermost level. */
   get levelOwner(): ResourceOwner | undefined {
     return this.#levels.at(-1)?.owner;
@@ -150,6 +157,11 @@ export class Transactions {
   depthOf(name: string): number {
     const index = this.#levels.findLastIndex((each, depth) => depth > 0 && each.name === name);
     return index + 1;
+  }
+
+  /** Name of the savepoint at a depth. */
+  nameAt(depth: number): string {
+    return this.#levels[depth - 1]?.name ?? "";
   }
 
   // ── Committing ─────────────────────────────────────────────────────────────────────────────────
@@ -267,6 +279,11 @@ export class Transactions {
   /** For portals that end by themselves. */
   get collect(): (error: unknown) => void {
     return this.#collect;
+  }
+
+  /** After something was given back: the pins are those that are left. */
+  look(): void {
+    this.#ground.pins.look();
   }
 
   /** How something ends. */

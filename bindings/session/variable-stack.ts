@@ -151,7 +151,8 @@ export class VariableStack {
     const current = store.read(variable.record, VALUE);
     store.write(variable.record, VALUE, store.read(entry.record, from));
     store.discard(variable.kind, current);
-    if (entry.state === "set+local") this.#discard(variable, entry, from === PRIOR ? MASKED : PRIOR);
+    if (entry.state === "set+local")
+      this.#discard(variable, entry, from === PRIOR ? MASKED : PRIOR);
     variable.source = from === PRIOR ? entry.source : "session";
     this.#changed(variable);
   }

@@ -120,9 +120,10 @@ export class SessionVariables {
       this.#store.discard(variable.kind, word);
       throw error;
     }
-    if (!changes) return this.#store.discard(variable.kind, word);
-    variable.source = value === undefined ? variable.resetSource : "session";
-    this.#assign(variable);
+    if (changes) {
+      variable.source = value === undefined ? variable.resetSource : "session";
+      this.#assign(variable);
+    } else this.#store.discard(variable.kind, word);
   }
 
   /** Sets a value that RESET comes back to: what a session is begun with. */
@@ -139,7 +140,8 @@ export class SessionVariables {
   /** Resets every variable that this session may set. */
   resetAll(): void {
     for (const variable of this.#variables.values()) {
-      if (this.#refusal(variable) !== undefined || variable.source === variable.resetSource) continue;
+      if (this.#refusal(variable) !== undefined || variable.source === variable.resetSource)
+        continue;
       this.#take(variable, this.#wordOf(variable, undefined), false);
       variable.source = variable.resetSource;
       this.#assign(variable);
@@ -276,4 +278,3 @@ const CUSTOM_NAME =
 function foldAscii(name: string): string {
   return String(name).replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
-

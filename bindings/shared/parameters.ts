@@ -240,7 +240,8 @@ export const parameters: readonly Parameter[] = [
     vartype: "integer",
     unit: "ms",
     context: "user",
-    description: "How long a session outside a transaction may be without a query; 0 does not limit it.",
+    description:
+      "How long a session outside a transaction may be without a query; 0 does not limit it.",
     bootValue: 0,
     min: 0,
     max: INT_MAX,

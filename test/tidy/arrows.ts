@@ -61,6 +61,10 @@ const LAYERS: readonly Layer[] = [
     ),
   },
   {
+    of: /^bindings\/session\//,
+    may: new RegExp(`^(bindings/(abi|process|shared|session)/|${CONSTANTS}$)`),
+  },
+  {
     of: /^bindings\/async-context\.ts$/,
     may: /^bindings\/process\//,
     packages: /^node:async_hooks$/,
@@ -151,6 +155,9 @@ export const arrows: Rule = {
     { path: "bindings/storage/memory.ts", text: 'import { a } from "../abi/load.ts";' },
     { path: "bindings/storage/files.ts", text: 'import { a } from "./interlock.ts";' },
     { path: "bindings/storage/interlock.ts", text: 'import { a } from "./node-fs.ts";' },
+    { path: "bindings/shared/x.ts", text: 'import { a } from "../session/session.ts";' },
+    { path: "bindings/session/x.ts", text: 'import { a } from "../storage/memory.ts";' },
+    { path: "bindings/session/x.ts", text: 'import { a } from "../index.ts";' },
     { path: "bindings/index.ts", text: 'export { a } from "./storage/node-fs.ts";' },
     { path: "bindings/index.ts", text: 'export { a } from "./writer-worker.ts";' },
     { path: "bindings/writer-worker.ts", text: 'import { a } from "node:worker_threads";' },
@@ -169,6 +176,7 @@ export const arrows: Rule = {
     { path: "assembly/buffer/x.ts", text: 'import { a } from "../ipc/shmem";' },
     { path: "bindings/abi/load.ts", text: 'import { a } from "@assemblyscript/loader";' },
     { path: "bindings/shared/x.ts", text: 'import { a } from "../storage/manager.ts";' },
+    { path: "bindings/session/x.ts", text: 'import { a } from "../shared/backend.ts";' },
     { path: "bindings/storage/node-fs.ts", text: 'import { a } from "node:fs";' },
     { path: "bindings/storage/node-fs.ts", text: 'import { a } from "./interlock.ts";' },
     { path: "bindings/storage/interlock.ts", text: 'import { a } from "node:net";' },
