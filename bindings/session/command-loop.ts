@@ -1,6 +1,6 @@
 /**
- * One command after the other: what happens before and after each, whoever gives it. The session and
- * its transaction objects are doors to this.
+ * One command after the other: what happens before and after each, whoever gives it. The session
+ * and its transaction objects are doors to this.
  *
  *   enter ─► MessageContext reset ─► transaction, if there is none ─► work ─► commit, if it is only
  *   for this command ─► idle

@@ -1,11 +1,12 @@
 /**
  * Whose pins are whose. Pins and content locks are counted in the hold words of shared memory
- * already, and a hit costs one call into wasm; remembering each of them once more would double that.
- * So nothing is done while pins are taken and given back. When another owner's turn comes, the hold
- * words are looked at, and what has become more since the last look is of the owner whose turn ends:
+ * already, and a hit costs one call into wasm; remembering each of them once more would double
+ * that. So nothing is done while pins are taken and given back. When another owner's turn comes,
+ * the hold words are looked at, and what has become more since the last look is of the owner whose
+ * turn ends:
  *
  *   last look   buffer 3: 1 pin
- *   now         buffer 3: 1 pin, buffer 7: 2 pins, locked    →  7: 2 pins and the lock are this owner's
+ *   now         buffer 3: 1 pin, buffer 7: 2 pins, locked    →  two pins on 7 and the lock on it
  *
  * With nothing pinned, which is the rule between two queries, a look is two comparisons.
  *

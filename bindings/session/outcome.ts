@@ -1,6 +1,6 @@
 /**
- * Work of a caller that ends in one of two ways, now or later: one function for what returns and for
- * what returns a promise.
+ * Work of a caller that ends in one of two ways, now or later: one function for what returns and
+ * for what returns a promise.
  */
 
 import { isThenable } from "../process/scope.ts";

@@ -1,7 +1,7 @@
 /**
  * Portals: queries under way. Each has a context for what it needs, an owner for what it holds, and
- * a name under which it is found. A query that is done at once has one for that time; a cursor keeps
- * it from one fetch to the next.
+ * a name under which it is found. A query that is done at once has one for that time; a cursor
+ * keeps it from one fetch to the next.
  *
  *   TopPortalContext
  *   └── PortalContext           ident: the portal's name, `<unnamed>` without one

@@ -12,12 +12,12 @@
  *
  * An owner ends in three phases, those below it first in each: what others must not see any more
  * once locks are gone, then the locks, then what is nobody else's business. In each phase kinds go
- * in the order of their priorities, and of one kind the latest first. At a commit everything should
- * have been given back before; what is left is told, in PostgreSQL's words, and given back. At a
- * rollback nothing is told.
+ * in the order of their priorities, and of one kind the latest first. At a commit everything
+ * should have been given back before; what is left is told, in PostgreSQL's words, and given back.
+ * At a rollback nothing is told.
  *
- * PostgreSQL reserves room first (ResourceOwnerEnlarge), so that remembering cannot fail; here it is
- * an array of the engine's.
+ * PostgreSQL reserves room first (ResourceOwnerEnlarge), so that remembering cannot fail; here it
+ * is an array of the engine's.
  *
  * PostgreSQL: src/backend/utils/resowner/resowner.c, src/include/utils/resowner.h
  */

@@ -1,6 +1,6 @@
 /**
- * Parameters as the rows of `pg_settings`. Texts that explain are our own; everything else says what
- * PostgreSQL says.
+ * Parameters as the rows of `pg_settings`. Texts that explain are our own; everything else says
+ * what PostgreSQL says.
  *
  * PostgreSQL: src/backend/utils/misc/guc_funcs.c, GetConfigOptionValues
  */

@@ -38,7 +38,7 @@ export type TransactionEvent =
   | "subCommit"
   | "subAbort";
 
-/** Called at moments of a transaction's end; `level` is 1 for the whole, 2 for a savepoint in it. */
+/** Called at moments of a transaction's end; `level` is 1 for the whole, 2 for a savepoint. */
 export type TransactionListener = (event: TransactionEvent, level: number) => void;
 
 /** What transactions move. @internal */

@@ -6,7 +6,8 @@
  *   local      SET LOCAL here: the value ends with the transaction, the one before it comes back
  *   set+local  SET and then SET LOCAL here: the value of the SET is masked, and comes back
  *
- * A level that commits is merged into the one around it; one that is rolled back gives `prior` back.
+ * A level that commits is merged into the one around it; one that is rolled back gives back
+ * `prior`.
  *
  * PostgreSQL: src/backend/utils/misc/guc.c, push_old_value, AtEOXact_GUC
  */

@@ -270,9 +270,10 @@ const UNCHANGEABLE: Readonly<Partial<Record<Parameter["context"], string>>> = {
   sighup: " now",
 };
 
+const LETTER = "[A-Za-z_\\u0080-\\u{10ffff}]";
+const IDENTIFIER = `${LETTER}(${LETTER}|[0-9$])*`;
 /** Two or more identifiers with dots between them; whatever is not ASCII counts as a letter. */
-const CUSTOM_NAME =
-  /^[A-Za-z_\u0080-\u{10ffff}][\w$\u0080-\u{10ffff}]*(\.[A-Za-z_\u0080-\u{10ffff}][\w$\u0080-\u{10ffff}]*)+$/u;
+const CUSTOM_NAME = new RegExp(`^${IDENTIFIER}(\\.${IDENTIFIER})+$`, "u");
 
 /** Names are compared without regard to case, of ASCII letters only. */
 function foldAscii(name: string): string {

@@ -299,13 +299,15 @@ function parseEnum(parameter: EnumParameter, text: string): string {
 /** PostgreSQL's NAMEDATALEN without the NUL. */
 const NAME_BYTES = 63;
 
-/** As it is; a name that others read in ASCII that can be printed. */
+/** As it is; a name: its first bytes, whole characters, in ASCII that can be printed. */
 function parseString({ asciiName = false }: StringParameter, text: string): string {
   if (!asciiName) return text;
-  const shown = Array.from(new TextEncoder().encode(text), (byte) => {
+  const room = new Uint8Array(NAME_BYTES);
+  const { written } = new TextEncoder().encodeInto(text, room);
+  const shown = Array.from(room.subarray(0, written), (byte) => {
     return byte >= 0x20 && byte < 0x7f
       ? String.fromCharCode(byte)
       : `\\x${byte.toString(16).padStart(2, "0")}`;
   });
-  return shown.join("").slice(0, NAME_BYTES);
+  return shown.join("");
 }

@@ -76,8 +76,8 @@ export interface StringParameter extends ParameterBase {
   readonly unit: null;
   readonly bootValue: string;
   /**
-   * As a name that others will read: bytes that are not printable ASCII are written as `\\xNN`, and
-   * 63 bytes of that are kept.
+   * As a name that others read: its first 63 bytes, and those of them that are not printable ASCII
+   * written as `\xNN`.
    */
   readonly asciiName?: boolean;
 }

@@ -70,7 +70,7 @@ export interface Settings {
   readonly transaction_timeout?: string | number;
   /** Longest time in a transaction without a query. Default 0, no limit; a bare number is ms. */
   readonly idle_in_transaction_session_timeout?: string | number;
-  /** Longest time outside a transaction without a query. Default 0, no limit; a bare number is ms. */
+  /** The same outside a transaction. Default 0, no limit; a bare number is ms. */
   readonly idle_session_timeout?: string | number;
   /** What sessions call themselves. Default the empty text. */
   readonly application_name?: string;
