@@ -48,7 +48,7 @@ export class HeldPins {
   /** The turn of an owner ends: what was pinned since the last look is its, or nobody's. */
   settle(owner: ResourceOwner | undefined): void {
     if (this.#seen.size === 0 && !this.#buffers.hasPins()) return;
-    const now = new Map(this.#buffers.leakedPins().map((page) => [page.buffer, page]));
+    const now = this.#now();
     for (const buffer of new Set([...now.keys(), ...this.#seen.keys()])) {
       this.#count(owner, buffer, now.get(buffer));
     }
@@ -66,9 +66,13 @@ export class HeldPins {
     }
   }
 
-  /** An owner has given back: what it had is not there any more. */
+  /** An owner has given back what it had, which it was rid of before: nobody has less for it. */
   look(): void {
-    if (this.#seen.size > 0) this.settle(undefined);
+    if (this.#seen.size > 0) this.#seen = this.#now();
+  }
+
+  #now(): ReadonlyMap<number, LeakedPin> {
+    return new Map(this.#buffers.leakedPins().map((page) => [page.buffer, page]));
   }
 
   #count(owner: ResourceOwner | undefined, buffer: number, now: LeakedPin | undefined): void {
