@@ -119,7 +119,7 @@ export class Transactions {
 
   /** An owner is about to give back: it remembers the pins that are its, and those below its. */
   settle(owner: ResourceOwner): void {
-    this.switchOwner(owner);
+    this.#ground.pins.settle(this.#owner);
     this.#ground.pins.hand(owner);
   }
 
