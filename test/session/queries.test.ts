@@ -1,0 +1,452 @@
+// Proves what a query has and when it goes: contexts, owner, pins; that what it leaks is given back,
+// told at a good end in PostgreSQL's words, and not told at a bad one; how queries are cancelled and
+// limited in time; and cursors, whose portals stay between fetches.
+
+import { describe, expect, it } from "vitest";
+import { PallocError, type Query, Session, type SessionMessage } from "../../bindings/index.ts";
+import { codeOf } from "../support/pool.ts";
+import { builds } from "../support/region.ts";
+import { openSession, treeOf } from "../support/session.ts";
+
+const PORTAL = "TopPortalContext/PortalContext";
+
+function failing(): never {
+  throw new PallocError("22012", "division by zero");
+}
+
+function texts(messages: readonly SessionMessage[]): string[] {
+  return messages.map(({ severity, message }) => `${severity}: ${message}`);
+}
+
+const later = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+describe.each(builds)("queries, %s build", (_, checked) => {
+  it("have a portal, an ExecutorState and contexts per tuple, and leave none", async () => {
+    const { session, backend } = await openSession(checked);
+    const { memory } = backend;
+    const before = memory.current;
+    let kept: Query | undefined;
+    const result = session.query("sum", (query) => {
+      kept = query;
+      expect(memory.current).toBe(query.context);
+      query.perTuple.alloc(10);
+      query.createExprContext({ maxBlockSize: 8192 });
+      const state = `${PORTAL}(sum)/ExecutorState`;
+      const found = treeOf(backend).filter((name) => name.startsWith(PORTAL));
+      expect(found).toEqual([
+        `${PORTAL}(sum)`,
+        state,
+        `${state}/ExprContext`,
+        `${state}/ExprContext`,
+      ]);
+      const rows = memory.rows().filter(({ name }) => /Portal|Executor/.test(name));
+      expect(rows.map((row) => row.total_bytes)).toEqual([8192, 1024, 8192]);
+      session.messageContext.alloc(5);
+      return 7;
+    });
+    expect(result).toBe(7);
+    expect(treeOf(backend).filter((name) => name.startsWith(PORTAL))).toEqual([]);
+    expect(memory.current).toBe(before);
+    for (const use of [() => kept?.context, () => kept?.perTuple, () => kept?.memoryLimit()]) {
+      expect(codeOf(use)).toBe("55000");
+    }
+    expect(session.messageContext.isEmpty()).toBe(false);
+    session.query("", () => {
+      expect(session.messageContext.isEmpty()).toBe(true);
+      expect(treeOf(backend)).toContain(`${PORTAL}(<unnamed>)`);
+    });
+  });
+
+  it("give back what they leaked, and say so in PostgreSQL's words", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const { buffers } = backend;
+    const released: string[] = [];
+    const kind = (
+      name: string,
+      phase: "beforeLocks" | "locks" | "afterLocks",
+      priority: number,
+    ) => ({
+      ...{ name, phase, priority },
+      release: (resource: string) => void released.push(`${resource} ${buffers.pinnedBuffers()}`),
+    });
+    const file = kind("File", "afterLocks", 600);
+    const entry = kind("catcache reference", "afterLocks", 100);
+    const early = kind("early thing", "beforeLocks", 100);
+    const late = kind("late thing", "beforeLocks", 300);
+    session.query("leaky", (query) => {
+      for (const resource of ["f1", "f2"]) query.owner.remember(file, resource);
+      query.owner.remember(entry, "c");
+      query.owner.remember(late, "l");
+      query.owner.remember(early, "e");
+      query.owner.remember(file, "closed");
+      query.owner.forget(file, "closed");
+      buffers.readSync(relation, 2);
+      buffers.pin(relation.id, 7);
+    });
+    expect(released).toEqual(["e 2", "l 0", "c 0", "f2 0", "f1 0"]);
+    expect(texts(messages)).toEqual([
+      "WARNING: resource was not closed: early thing e",
+      expect.stringMatching(
+        /^WARNING: resource was not closed: \[00\d\] \(rel=pages, blockNum=7, flags=0x[0-9a-f]+, refcount=1 1\)$/,
+      ),
+      expect.stringContaining("(rel=pages, blockNum=2, "),
+      "WARNING: resource was not closed: late thing l",
+      "WARNING: resource was not closed: catcache reference c",
+      "WARNING: resource was not closed: File f2",
+      "WARNING: resource was not closed: File f1",
+    ]);
+    expect(messages.every(({ code }) => code === "01000")).toBe(true);
+    expect(codeOf(() => buffers.changeSync(relation, 2, () => {}))).toBe("nothing");
+  });
+
+  it("that fail give back in the same order, and say nothing", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const released: string[] = [];
+    const kind = {
+      ...{ name: "thing", phase: "afterLocks", priority: 1 },
+      release: (resource: string) => void released.push(resource),
+    } as const;
+    const work = (query: Query): void => {
+      query.owner.remember(kind, "a");
+      query.owner.remember(kind, "b");
+      backend.buffers.readSync(relation, 2);
+      failing();
+    };
+    expect(codeOf(() => session.query("q", work))).toBe("22012");
+    expect(released).toEqual(["b", "a"]);
+    expect([messages, backend.buffers.pinnedBuffers()]).toEqual([[], 0]);
+  });
+
+  it("hand locks and their like on to the transaction, which gives them back at its end", async () => {
+    const { session, messages } = await openSession(checked);
+    const released: string[] = [];
+    const lock = {
+      ...{ name: "lock", phase: "locks", priority: 100, handedOn: true },
+      release: (resource: string) => void released.push(resource),
+    } as const;
+    const take = (name: string): void => {
+      session.query(name, (query) => query.owner.remember(lock, name));
+    };
+    session.begin();
+    take("one");
+    session.savepoint("a");
+    take("two");
+    expect(released).toEqual([]);
+    session.rollbackTo("a");
+    expect(released.splice(0)).toEqual(["two"]);
+    take("three");
+    session.release("a");
+    expect(released).toEqual([]);
+    session.commit();
+    expect(released.splice(0)).toEqual(["three", "one"]);
+    take("by itself");
+    expect([released, messages]).toEqual([["by itself"], []]);
+  });
+
+  it("give back the rest when one thing cannot be, and then tell", async () => {
+    const { session, backend, relation } = await openSession(checked);
+    const bad = {
+      ...{ name: "bad", phase: "beforeLocks", priority: 1 },
+      release: (name: string) => {
+        throw new Error(`cannot close ${name}`);
+      },
+    } as const;
+    const work = (query: Query): void => {
+      query.owner.remember(bad, "x");
+      query.owner.remember(bad, "y");
+      backend.buffers.pin(relation.id, 1);
+    };
+    expect(() => session.query("q", work)).toThrow(AggregateError);
+    expect(backend.buffers.pinnedBuffers()).toBe(0);
+    expect(session.pgStatActivity().state).toBe("idle");
+    const both = (query: Query): void => {
+      work(query);
+      failing();
+    };
+    expect(() => session.query("q", both)).toThrow("suppressed");
+    expect(session.query("q", () => 1)).toBe(1);
+  });
+
+  it("own their pins alone: what the transaction had pinned before stays pinned", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const { buffers } = backend;
+    session.begin();
+    const page = buffers.readSync(relation, 4);
+    session.query("again", () => void buffers.readSync(relation, 4));
+    expect(texts(messages.splice(0))).toEqual([expect.stringContaining("refcount=1 1)")]);
+    expect(page.bytes[0]).toBeDefined();
+    expect(buffers.leakedPins()).toMatchObject([{ block: 4, pins: 1, locked: true }]);
+    page[Symbol.dispose]();
+    expect(buffers.leakedPins()).toEqual([]);
+    session.commit();
+    expect(messages).toEqual([]);
+  });
+
+  it("are misused loudly: a forgotten resource twice, one remembered too late", async () => {
+    const { session } = await openSession(checked);
+    const messages: unknown[] = [];
+    const kind = {
+      ...{ name: "thing", phase: "afterLocks", priority: 1 },
+      release: () => {
+        for (const misuse of [
+          () => session.owner?.remember(kind, "more"),
+          () => owner?.forget(kind, "x"),
+        ]) {
+          try {
+            misuse();
+          } catch (error) {
+            messages.push((error as Error).message);
+          }
+        }
+      },
+    } as const;
+    let owner = session.owner;
+    session.query("q", (query) => {
+      owner = query.owner;
+      expect(() => owner?.forget(kind, "x")).toThrow(
+        "thing x is not owned by resource owner Portal",
+      );
+      owner.remember(kind, "x");
+    });
+    expect(messages).toContain("ResourceOwnerForget called for thing after release started");
+  });
+
+  it("end when they are cancelled, at a wait, at a check, or at their end", async () => {
+    const { session } = await openSession(checked);
+    expect(session.cancel()).toBe(false);
+    const waiting = session.query("wait", (query) => {
+      return new Promise((_resolve, reject) => {
+        query.signal.addEventListener("abort", () => reject(query.signal.reason), { once: true });
+      });
+    });
+    expect(session.cancel()).toBe(true);
+    const cancelled = { code: "57014", message: "canceling statement due to user request" };
+    await expect(waiting).rejects.toMatchObject(cancelled);
+    const checking = session.query("check", async (query) => {
+      for (;;) {
+        query.checkInterrupts();
+        await later(1);
+      }
+    });
+    session.cancel();
+    await expect(checking).rejects.toMatchObject(cancelled);
+    const deaf = session.query("deaf", () => later(1));
+    session.cancel();
+    await expect(deaf).rejects.toMatchObject(cancelled);
+    const signal = AbortSignal.abort("no more");
+    expect(codeOf(() => session.query("never", () => 1, { signal }))).toBe("57014");
+    expect(session.query("well", () => 1)).toBe(1);
+  });
+
+  it("end when statement_timeout is over, awaiting or not", async () => {
+    const { session } = await openSession(checked);
+    session.set("statement_timeout", 20);
+    const over = { code: "57014", message: "canceling statement due to statement timeout" };
+    const busy = (query: Query): void => {
+      for (;;) query.checkInterrupts();
+    };
+    expect(codeOf(() => session.query("busy", busy))).toBe("57014");
+    const deaf = session.query("deaf", () => later(60));
+    await expect(deaf).rejects.toMatchObject(over);
+    session.reset("statement_timeout");
+    await session.query("no limit", () => later(30));
+  });
+
+  it("as cursors keep their portal, its pins and its memory from fetch to fetch", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const { buffers } = backend;
+    function* blocks(query: Query): Generator<number> {
+      try {
+        for (let block = 0; block < 5; block += 1) {
+          const buffer = buffers.pin(relation.id, block);
+          query.perTuple.reset();
+          query.perTuple.alloc(100);
+          yield block;
+          buffers.unpin(buffer);
+        }
+      } finally {
+        ended += 1;
+      }
+    }
+    let ended = 0;
+    expect(codeOf(() => session.cursor("c", blocks))).toBe("25P01");
+    session.begin();
+    const cursor = session.cursor("c", blocks);
+    expect(codeOf(() => session.cursor("c", blocks))).toBe("42P03");
+    session.rollback();
+    expect(codeOf(() => cursor.fetch())).toBe("34000");
+    session.begin();
+    using rows = session.cursor("c", blocks);
+    expect(rows.fetch(2)).toEqual([0, 1]);
+    expect(buffers.leakedPins()).toMatchObject([{ block: 1, pins: 1 }]);
+    session.query("between", () => void buffers.pin(relation.id, 9));
+    expect(texts(messages.splice(0))).toEqual([expect.stringContaining("blockNum=9,")]);
+    expect(buffers.leakedPins()).toMatchObject([{ block: 1, pins: 1 }]);
+    expect(treeOf(backend)).toContain(`${PORTAL}(c)/ExecutorState/ExprContext`);
+    expect(rows.fetch(9)).toEqual([2, 3, 4]);
+    expect([rows.fetch(), ended, buffers.pinnedBuffers()]).toEqual([[], 1, 0]);
+    rows.close();
+    expect(codeOf(() => rows.fetch())).toBe("34000");
+    session.rollback();
+    expect(messages).toEqual([]);
+  });
+
+  it("as cursors end with what they were declared in, and close what they hold", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const { buffers } = backend;
+    let open = 0;
+    function* held(): Generator<number> {
+      using page = buffers.readSync(relation, 3);
+      open += 1;
+      try {
+        for (;;) yield page.block;
+      } finally {
+        open -= 1;
+      }
+    }
+    session.begin();
+    session.savepoint("a");
+    session.cursor("released", held).fetch();
+    session.release("a");
+    session.savepoint("b");
+    const undone = session.cursor("undone", held);
+    undone.fetch();
+    expect(open).toBe(2);
+    session.rollbackTo("b");
+    expect([open, codeOf(() => undone.fetch())]).toEqual([1, "34000"]);
+    session.rollbackTo("b");
+    session.commit();
+    expect([open, buffers.pinnedBuffers(), messages]).toEqual([0, 0, []]);
+  });
+
+  it("as cursors that fail take the transaction with them", async () => {
+    const { session } = await openSession(checked);
+    session.begin();
+    const cursor = session.cursor("c", function* () {
+      yield 1;
+      failing();
+    });
+    expect(cursor.fetch()).toEqual([1]);
+    session.savepoint("a");
+    expect(codeOf(() => cursor.fetch())).toBe("22012");
+    expect(codeOf(() => cursor.fetch())).toBe("25P02");
+    session.rollbackTo("a");
+    expect(codeOf(() => cursor.fetch())).toBe("55000");
+    session.rollback();
+  });
+
+  it("know what their nodes may use, and when contexts use more", async () => {
+    const { session } = await openSession(checked);
+    session.set("work_mem", "64kB");
+    session.set("hash_mem_multiplier", 1.5);
+    session.query("hash", (query) => {
+      const limit = query.memoryLimit();
+      expect([limit.bytes, limit.maxBlockBytes]).toEqual([98304, 8192]);
+      expect(query.memoryLimit("sort").bytes).toBe(65536);
+      expect(query.memoryLimit("maintenance").bytes).toBe(67108864);
+      const table = query.context.createBump("HashAgg hashed tuples", limit.sizes);
+      const meta = query.context.createChild("HashAgg meta context");
+      let taken = 0;
+      while (!limit.isExceededBy(table, meta)) {
+        table.alloc(1000);
+        taken += 1;
+      }
+      expect(limit.used(table, meta)).toBeLessThanOrEqual(limit.bytes + limit.maxBlockBytes);
+      expect(taken).toBeGreaterThan(70);
+    });
+    session.set("work_mem", "1GB");
+    expect(session.memoryLimit("sort").maxBlockBytes).toBe(8388608);
+    session.set("hash_mem_multiplier", 1000);
+    expect(session.memoryLimit("hash").bytes).toBe(4294967295);
+  });
+});
+
+describe("a session", () => {
+  it("is one a backend, restores what it set, and leaves nothing", async () => {
+    const { session, backend, relation, messages } = await openSession(true);
+    expect(codeOf(() => Session.open(backend))).toBe("55006");
+    session.set("track_io_timing", true);
+    session.set("effective_io_concurrency", 3);
+    session.begin();
+    backend.buffers.readSync(relation, 1);
+    session.cursor("c", function* () {
+      yield 1;
+    });
+    session.close();
+    session.close();
+    expect(session.closed).toBe(true);
+    expect(codeOf(() => session.query("q", () => 1))).toBe("55000");
+    expect(codeOf(() => session.show("work_mem"))).toBe("55000");
+    const { values } = backend.settings;
+    expect([values.track_io_timing, values.effective_io_concurrency]).toEqual([false, 16]);
+    expect(treeOf(backend)).toEqual(["", "ErrorContext"]);
+    expect([messages, backend.buffers.pinnedBuffers()]).toEqual([[], 0]);
+    const next = Session.open(backend, { settings: { work_mem: "1MB", "my.own": "x" } });
+    next.set("work_mem", "2MB");
+    next.reset("work_mem");
+    expect([next.show("work_mem"), next.show("my.own")]).toEqual(["1MB", "x"]);
+    expect(next.pgSettings().find(({ name }) => name === "work_mem")?.source).toBe("client");
+    next.close();
+  });
+
+  it("ends by itself when it idles too long in a transaction, or takes too long", async () => {
+    for (const [name, code] of [
+      ["idle_in_transaction_session_timeout", "25P03"],
+      ["transaction_timeout", "25P04"],
+      ["idle_session_timeout", "57P05"],
+    ] as const) {
+      const { session, backend, relation } = await openSession(false);
+      session.set(name, 20);
+      if (name !== "idle_session_timeout") session.begin();
+      backend.buffers.pin(relation.id, 1);
+      await later(60);
+      expect([session.closed, codeOf(() => session.rollback())]).toEqual([true, code]);
+      if (name !== "idle_session_timeout") expect(backend.buffers.pinnedBuffers()).toBe(0);
+      else backend.buffers.releaseLeakedPins();
+    }
+    const { session } = await openSession(false);
+    session.set("transaction_timeout", 20);
+    const slow = session.query("slow", () => later(60));
+    await expect(slow).rejects.toMatchObject({ code: "25P04" });
+    expect(session.closed).toBe(true);
+  });
+
+  it("settings reach the parts of its backend: damaged pages, local buffers, timing", async () => {
+    const { session, backend, pool, relation } = await openSession(true);
+    backend.buffers.flushSync();
+    pool.damage(relation, 6, (page) => page.fill(255, 0, 100));
+    for (let buffer = 0; buffer < 64; buffer += 1) backend.buffers.evictSync(buffer as never);
+    const read = (): number => {
+      using page = backend.buffers.readSync(relation, 6);
+      return page.bytes[0] ?? -1;
+    };
+    expect(codeOf(read)).toBe("XX001");
+    session.begin();
+    session.set("zero_damaged_pages", "on", { local: true });
+    expect(read()).toBe(0);
+    session.rollback();
+    session.set("temp_buffers", 100);
+    const temporary = backend.createRelationSync("t", { temporary: true });
+    backend.buffers.extendSync(temporary, 1);
+    backend.buffers.readSync(temporary, 0)[Symbol.dispose]();
+    expect(() => session.set("temp_buffers", 200)).toThrow(
+      expect.objectContaining({ code: "22023", detail: expect.stringContaining("temp_buffers") }),
+    );
+    expect(session.show("temp_buffers")).toBe("800kB");
+    session.set("track_io_timing", "on");
+    for (let buffer = 0; buffer < 64; buffer += 1) backend.buffers.evictSync(buffer as never);
+    backend.buffers.readSync(relation, 7)[Symbol.dispose]();
+    expect(pool.io().read_time).toBeGreaterThan(0);
+  });
+
+  it("passes on what client_min_messages lets through", async () => {
+    const { session, messages } = await openSession(false);
+    session.commit();
+    session.set("client_min_messages", "error");
+    session.commit();
+    session.set("client_min_messages", "warning");
+    session.rollback();
+    expect(messages.map(({ code }) => code)).toEqual(["25P01", "25P01"]);
+  });
+});
