@@ -4,7 +4,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
@@ -27,17 +27,23 @@ function programsOf(path: string): [number, string, string][] {
   });
 }
 
-const programs = programsOf("docs/contexts.md");
+/** Documents with programs, and how many each has. */
+const documents = [
+  ["docs/contexts.md", 3],
+  ["docs/sessions.md", 3],
+] as const;
 
-describe("docs/contexts.md", () => {
+describe.each(documents)("%s", (document, count) => {
+  const programs = programsOf(document);
+
   it("has programs", () => {
-    expect(programs).toHaveLength(3);
+    expect(programs).toHaveLength(count);
   });
 
   it.each(programs)(
     "has a program at line %i that prints what is below it",
     (line, program, output) => {
-      const file = join(folder, `line-${line}.mjs`);
+      const file = join(folder, `${basename(document)}-${line}.mjs`);
       writeFileSync(file, program);
       const { stdout, stderr } = spawnSync(process.execPath, [file], { encoding: "utf8" });
       expect(stderr).toBe("");

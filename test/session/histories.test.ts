@@ -1,6 +1,6 @@
-// Random histories of transactions, savepoints, rollbacks, settings and queries against a model of a
-// page. After each step: answer, values, the contexts that ought to be there, and the backend's
-// settings. After each history nothing is left: every byte of the variables' context is what it was.
+// Random histories of transactions, savepoints, rollbacks, settings and queries against a model of
+// a page. After each step: answer, values, the contexts that ought to be there, and the backend's
+// settings. In the end nothing is left: the variables' context has as many bytes in use as before.
 
 import { describe, expect, it } from "vitest";
 import { PallocError, Session } from "../../bindings/index.ts";

@@ -1,6 +1,6 @@
-// Proves what a query has and when it goes: contexts, owner, pins; that what it leaks is given back,
-// told at a good end in PostgreSQL's words, and not told at a bad one; how queries are cancelled and
-// limited in time; and cursors, whose portals stay between fetches.
+// Proves what a query has and when it goes: contexts, owner, pins; that what it leaks is given
+// back, told at a good end in PostgreSQL's words, and not told at a bad one; how queries are
+// cancelled and limited in time; and cursors, whose portals stay between fetches.
 
 import { describe, expect, it } from "vitest";
 import { PallocError, type Query, Session, type SessionMessage } from "../../bindings/index.ts";
@@ -88,7 +88,7 @@ describe.each(builds)("queries, %s build", (_, checked) => {
     expect(texts(messages)).toEqual([
       "WARNING: resource was not closed: early thing e",
       expect.stringMatching(
-        /^WARNING: resource was not closed: \[00\d\] \(rel=pages, blockNum=7, flags=0x[0-9a-f]+, refcount=1 1\)$/,
+        /^WARNING: resource was not closed: \[00\d\] \(rel=pages, blockNum=7, flags=0x[0-9a-f]+, /,
       ),
       expect.stringContaining("(rel=pages, blockNum=2, "),
       "WARNING: resource was not closed: late thing l",

@@ -1,7 +1,7 @@
-// Compares sessions with a running PostgreSQL: PGlite runs the server inside this process. A table of
-// commands for variables, and random histories of transactions, savepoints, rollbacks and settings:
-// every command must be answered alike, in result, warnings, error, DETAIL and HINT, and leave the
-// same values behind. Its start takes seconds, hence a file of its own.
+// Compares sessions with a running PostgreSQL: PGlite runs the server inside this process. A table
+// of commands for variables, and random histories of transactions, savepoints, rollbacks and
+// settings: every command must be answered alike, in result, warnings, error, DETAIL and HINT, and
+// leave the same values behind. Its start takes seconds, hence a file of its own.
 
 import { PGlite } from "@electric-sql/pglite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";

@@ -1,7 +1,7 @@
 // Proves when contexts and owners of a transaction begin and end, what a failure leaves until the
 // rollback, what transactions as objects and as functions do, and that one that is over in any way
-// leaves memory, pins and settings as they were. What commands answer is compared with PostgreSQL in
-// server.test.ts.
+// leaves memory, pins and settings as they were. What commands answer is compared with PostgreSQL
+// in server.test.ts.
 
 import { describe, expect, it } from "vitest";
 import { PallocError, type TransactionEvent } from "../../bindings/index.ts";
