@@ -3,7 +3,13 @@
 // cancelled and limited in time; and cursors, whose portals stay between fetches.
 
 import { describe, expect, it } from "vitest";
-import { PallocError, type Query, Session, type SessionMessage } from "../../bindings/index.ts";
+import {
+  PallocError,
+  type Query,
+  type ResourceKind,
+  Session,
+  type SessionMessage,
+} from "../../bindings/index.ts";
 import { codeOf } from "../support/pool.ts";
 import { builds } from "../support/region.ts";
 import { openSession, treeOf } from "../support/session.ts";
@@ -103,10 +109,10 @@ describe.each(builds)("queries, %s build", (_, checked) => {
   it("that fail give back in the same order, and say nothing", async () => {
     const { session, backend, relation, messages } = await openSession(checked);
     const released: string[] = [];
-    const kind = {
-      ...{ name: "thing", phase: "afterLocks", priority: 1 },
+    const kind: ResourceKind<string> = {
+      ...{ name: "thing", phase: "afterLocks" as const, priority: 1 },
       release: (resource: string) => void released.push(resource),
-    } as const;
+    };
     const work = (query: Query): void => {
       query.owner.remember(kind, "a");
       query.owner.remember(kind, "b");
@@ -121,10 +127,10 @@ describe.each(builds)("queries, %s build", (_, checked) => {
   it("hand locks and their like on to the transaction, which gives them back at its end", async () => {
     const { session, messages } = await openSession(checked);
     const released: string[] = [];
-    const lock = {
-      ...{ name: "lock", phase: "locks", priority: 100, handedOn: true },
+    const lock: ResourceKind<string> = {
+      ...{ name: "lock", phase: "locks" as const, priority: 100, handedOn: true },
       release: (resource: string) => void released.push(resource),
-    } as const;
+    };
     const take = (name: string): void => {
       session.query(name, (query) => query.owner.remember(lock, name));
     };
@@ -146,12 +152,12 @@ describe.each(builds)("queries, %s build", (_, checked) => {
 
   it("give back the rest when one thing cannot be, and then tell", async () => {
     const { session, backend, relation } = await openSession(checked);
-    const bad = {
-      ...{ name: "bad", phase: "beforeLocks", priority: 1 },
+    const bad: ResourceKind<string> = {
+      ...{ name: "bad", phase: "beforeLocks" as const, priority: 1 },
       release: (name: string) => {
         throw new Error(`cannot close ${name}`);
       },
-    } as const;
+    };
     const work = (query: Query): void => {
       query.owner.remember(bad, "x");
       query.owner.remember(bad, "y");
@@ -186,8 +192,8 @@ describe.each(builds)("queries, %s build", (_, checked) => {
   it("are misused loudly: a forgotten resource twice, one remembered too late", async () => {
     const { session } = await openSession(checked);
     const messages: unknown[] = [];
-    const kind = {
-      ...{ name: "thing", phase: "afterLocks", priority: 1 },
+    const kind: ResourceKind<string> = {
+      ...{ name: "thing", phase: "afterLocks" as const, priority: 1 },
       release: () => {
         for (const misuse of [
           () => session.owner?.remember(kind, "more"),
@@ -200,7 +206,7 @@ describe.each(builds)("queries, %s build", (_, checked) => {
           }
         }
       },
-    } as const;
+    };
     let owner = session.owner;
     session.query("q", (query) => {
       owner = query.owner;

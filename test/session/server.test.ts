@@ -74,6 +74,9 @@ const resets: readonly Command[] = [
   ...["other thing", "shop.cart"],
 ].map((name) => ({ op: "reset", name }));
 
+/** A warning or notice as PGlite gives it. */
+type Notice = Readonly<Partial<Record<"severity" | "code" | "message", string | undefined>>>;
+
 interface Server {
   readonly answer: (command: Command) => Promise<Answer>;
   readonly values: () => Promise<Record<string, string>>;
@@ -82,7 +85,7 @@ interface Server {
 function serverOf(server: PGlite): Server {
   const answer = async (command: Command): Promise<Answer> => {
     const warnings: string[] = [];
-    const onNotice = ({ severity, code, message }: Record<string, unknown>): void => {
+    const onNotice = ({ severity, code, message }: Notice): void => {
       if (severity === "WARNING") warnings.push(`${code} ${message}`);
     };
     try {
