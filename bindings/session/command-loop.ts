@@ -17,6 +17,7 @@ import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
 import type { ProcessMemory } from "../process/memory.ts";
 import type { ResolvedSettings } from "../shared/settings.ts";
+import type { TemporaryFile } from "../shared/temporary-file.ts";
 import { Cancellation, statementTimeout, userRequest } from "./cancellation.ts";
 import type { Messages } from "./messages.ts";
 import { runToEnd, suppressed } from "./outcome.ts";
@@ -41,6 +42,7 @@ export interface LoopGround {
   readonly portals: Portals;
   readonly transactions: Transactions;
   readonly messages: Messages;
+  createTemporaryFile(context: MemoryContext, onClose: () => void): TemporaryFile;
   /** The session has given back everything: the backend may go, if it was attached for it. */
   ended(): void;
 }
@@ -296,7 +298,9 @@ export class CommandLoop {
     const { transactions, portals, memory, settings } = this.ground;
     const owner = new ResourceOwner("Portal", transactions.levelOwner);
     const portal = portals.create(name, owner, transactions.depth);
-    const query = new Query({ portal, cancellation, settings: settings.values });
+    const { createTemporaryFile } = this.ground;
+    const { values } = settings;
+    const query = new Query({ portal, cancellation, settings: values, createTemporaryFile });
     return { query, portal, cancellation, prior: memory.current };
   }
 

@@ -82,6 +82,7 @@ export class Session {
     };
     this.#loop = new CommandLoop({
       ...{ memory, settings, variables, portals, transactions, messages, ended },
+      createTemporaryFile: (context, onClose) => backend.createTemporaryFile(context, onClose),
     });
     for (const [name, value] of Object.entries(options.settings ?? {})) {
       variables.setDefault(name, value);

@@ -280,13 +280,20 @@ export class Backend {
    *
    * @param context - where its one block of 8 kB is allocated; close the file before this context
    *   is reset or deleted. Default: TopMemoryContext
+   * @param onClose - called when it is closed
    * @see PostgreSQL: src/backend/storage/file/buffile.c, BufFileCreateTemp
    */
-  createTemporaryFile(context: MemoryContext = this.memory.top): TemporaryFile {
+  createTemporaryFile(
+    context: MemoryContext = this.memory.top,
+    onClose?: () => void,
+  ): TemporaryFile {
     this.#mustBeAttached();
     const { temporary } = this.#parts;
     const number = temporary.createFile();
-    const remove = (): void => temporary.removeFile(number);
+    const remove = (): void => {
+      onClose?.();
+      temporary.removeFile(number);
+    };
     return new TemporaryFile({ storage: this.#storage, number, context, remove });
   }
 

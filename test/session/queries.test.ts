@@ -174,6 +174,37 @@ describe.each(builds)("queries, %s build", (_, checked) => {
     expect(session.query("q", () => 1)).toBe(1);
   });
 
+  it("close their temporary files, however they end", async () => {
+    const { session, backend, pool, messages } = await openSession(checked);
+    const files = (): number => pool.storage.relationsSync().length;
+    const before = files();
+    const spill = (query: Query, closes: boolean): void => {
+      const file = query.createTemporaryFile();
+      const from = query.context.allocZero(20000);
+      file.append(from, 20000);
+      file.rewind();
+      expect([file.read(from, 100), files()]).toEqual([100, before + 1]);
+      if (closes) file.close();
+    };
+    session.query("closes", (query) => spill(query, true));
+    expect([files(), messages]).toEqual([before, []]);
+    session.query("forgets", (query) => spill(query, false));
+    expect([files(), texts(messages.splice(0))]).toEqual([
+      before,
+      ["WARNING: resource was not closed: temporary file of 20000 bytes"],
+    ]);
+    const fails = (query: Query): void => {
+      spill(query, false);
+      failing();
+    };
+    expect(codeOf(() => session.query("fails", fails))).toBe("22012");
+    expect([files(), messages, backend.memory.current.name]).toEqual([
+      before,
+      [],
+      "TopMemoryContext",
+    ]);
+  });
+
   it("own their pins alone: what the transaction had pinned before stays pinned", async () => {
     const { session, backend, relation, messages } = await openSession(checked);
     const { buffers } = backend;
