@@ -43,14 +43,24 @@ import { Slot } from "./ipc/slots";
 import { OwnerLock } from "./lmgr/owner";
 
 export * from "./buffer/ioqueue-calls";
+export * from "./lmgr/lock-calls";
 
 // ── The region, for its creator ──────────────────────────────────────────────────────────────────
 
-export function regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32): u32 {
-  return Shmem.regionPages(buffers, backends, segmentBytes, queued);
+export function regionPages(
+  buffers: u32,
+  backends: u32,
+  segmentBytes: u32,
+  queued: u32,
+  locks: u32,
+): u32 {
+  return Shmem.regionPages(buffers, backends, segmentBytes, queued, locks);
 }
 
-/** `helpers` of the backends' slots are for helper threads; `queued` is 1 with I/O workers. */
+/**
+ * `helpers` of the backends' slots are for helper threads; `queued` is 1 with I/O workers; `locks`
+ * is max_locks_per_transaction, or 0 for a region without a lock table.
+ */
 export function createRegion(
   bytes: u32,
   buffers: u32,
@@ -58,8 +68,9 @@ export function createRegion(
   checksums: u32,
   helpers: u32,
   queued: u32,
+  locks: u32,
 ): void {
-  Shmem.create(bytes, buffers, backends, checksums, helpers, queued);
+  Shmem.create(bytes, buffers, backends, checksums, helpers, queued, locks);
 }
 
 /** Says, before anybody attaches, which checkpoint storage is at, and whether it has a journal. */

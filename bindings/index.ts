@@ -90,11 +90,21 @@ export type { CommandTag, Transaction } from "./session/transaction.ts";
 export type { TransactionEvent, TransactionListener } from "./session/transactions.ts";
 export type { VariableSource } from "./session/variable-stack.ts";
 export type { SetOptions } from "./session/variables.ts";
+export { type AdvisoryKey, AdvisoryLocks } from "./shared/advisory-locks.ts";
 export { Backend, type BackendOptions, type CreateOptions } from "./shared/backend.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
 export type { HelperError, ScriptAddress } from "./shared/helper-threads.ts";
+export {
+  type AsyncLockOptions,
+  HeldLock,
+  type LockLevel,
+  LockManager,
+  type LockOptions,
+} from "./shared/lock-manager.ts";
+export type { AdvisoryTag, LockMode, LockTag } from "./shared/lock-tags.ts";
+export type { LockRow } from "./shared/lock-views.ts";
 export {
   type BackendDeath,
   SharedMemory,

@@ -5,8 +5,8 @@
 //   undo the page change it was in · settle its requests, and those it served (ioqueue.ts)
 //   · take over its partition locks
 //   · put right every frame it had CLAIM or IO on · clear its content locks and named locks
-//   · clear its column of hold words · give back the partition locks · wake every sleeper
-//   · free the slot
+//   · clear its column of hold words · give back the partition locks · give back its heavyweight
+//   locks (lmgr/lock-reap.ts) · wake every sleeper · free the slot
 //
 // Every step is found from the words themselves, and each may be repeated: when a live backend
 // holds a partition lock for longer than a bounded number of tries, or an I/O worker is just taking
@@ -34,6 +34,7 @@ import { Hash } from "../common/hash";
 import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
 import { Slot } from "../ipc/slots";
+import { LockReap } from "../lmgr/lock-reap";
 import { OwnerLock } from "../lmgr/owner";
 import { Change } from "./change";
 import { Cleanup } from "./cleanup";
@@ -59,6 +60,7 @@ export class Reap {
     }
     Reap.releasePartitions();
     if (repaired != ST_OK) return repaired;
+    if (LockReap.backend(dead) != ST_OK) return ST_BUSY;
     Reap.wakeEverybody();
     Counters.addDeparted(dead);
     Slot.at(dead).setSleepingOn(0);

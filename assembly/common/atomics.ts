@@ -56,6 +56,11 @@ export class Atomic {
     return atomic.load<u64>(at);
   }
 
+  @inline static store64(at: usize, value: u64): void {
+    if (SIMULATION) step(STEP_STORE, at);
+    atomic.store<u64>(at, value);
+  }
+
   /** Stores `value`, returns what stood there. */
   @inline static exchange(at: usize, value: u32): u32 {
     if (SIMULATION) step(STEP_CHANGE, at);

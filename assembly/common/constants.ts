@@ -253,6 +253,20 @@ export const ST_JOURNAL = -15;
 export const ST_PINNED_AGAIN = -16;
 /** Somebody else waits for the cleanup lock already. */
 export const ST_CLEANUP_TAKEN = -17;
+/** The lock is not to be had at once, and the caller does not wait. */
+export const ST_NOT_AVAILABLE = -40;
+/** To wait for the lock would be a deadlock; its edges stand on the scratch page. */
+export const ST_DEADLOCK = -41;
+/** The lock table has no record left. */
+export const ST_LOCKS_FULL = -42;
+/** This backend does not hold the lock in that mode at that level. */
+export const ST_NOT_OWNED = -43;
+/** A lock was taken more often than can be counted. */
+export const ST_TOO_MANY_LOCKS = -44;
+/** This backend waits for another lock already. */
+export const ST_WAITING = -45;
+/** Not a status below 0: the mode was held before, and is counted once more. */
+export const ST_ALREADY_HELD = 1;
 
 /** What a page about to be written in place needs first: its old image in these journals. */
 export const IMAGE_COMMITTED = 1; // the journal of the last committed checkpoint
@@ -309,8 +323,13 @@ export const PART_CHECKPOINT = 11;
 export const PART_IMAGED = 12;
 export const PART_SLOT_PAGES = 13;
 export const PART_IO_QUEUE = 14;
-export const PART_BLOCKS = 15;
-export const PARTS = 16;
+export const PART_LOCK_RECORDS = 15;
+export const PART_LOCK_TABLE = 16;
+export const PART_LOCK_PARTITIONS = 17;
+export const PART_STRONG = 18;
+export const PART_FAST_PATH = 19;
+export const PART_BLOCKS = 20;
+export const PARTS = 21;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 
@@ -454,3 +473,4 @@ export const PANIC_OWNER = 101;
 export const PANIC_CHAIN = 102;
 export const PANIC_STATE = 103;
 export const PANIC_LAYOUT = 105;
+export const PANIC_LOCK_TABLE = 106; // a lock chain, a record or its counts disagree

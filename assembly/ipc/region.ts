@@ -7,7 +7,9 @@
 //  32 interval · committed · journal records ×2  48 journal synced ×2 · journalled
 //  64 descriptors · heads · head mask · holds    80 column bytes · partitions · slots · slot pages
 //  96 blocks · strategy · locks · departed      112 checkpoint · checksums · statistics · imaged
-// 128 imaged mask · I/O queue · helpers
+// 128 imaged mask · I/O queue · helpers · lock records
+// 144 lock heads · lock head mask · lock partitions · strong flags
+// 160 lock states · lock state bytes · records a backend · fast path mask
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -83,6 +85,21 @@ export class Region {
   ioQueue: usize;
   /** Topmost slots, which are kept for helper threads. */
   helpers: u32;
+
+  /** Records of heavyweight locks, and the heads of the chains they are found by. */
+  lockRecords: usize;
+  lockHeads: usize;
+  lockHeadMask: u32;
+  lockPartitions: usize;
+  /** Flags that stop the fast path, one word each. */
+  strong: usize;
+  /** What the lock manager keeps for each backend: a head, then its fast path. */
+  lockStates: usize;
+  lockStateBytes: u32;
+  /** max_locks_per_transaction: records of a backend's own section. 0: there is no lock table. */
+  locksPerBackend: u32;
+  /** Groups of a fast path - 1. */
+  fastPathMask: u32;
 
   /** The one region of this memory. */
   @inline static get(): Region {

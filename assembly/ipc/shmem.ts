@@ -2,8 +2,8 @@
 // region afterwards, so its size and every address are known before the first backend attaches.
 //
 //   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
-//   · table · holds · checkpoint · imaged · slot pages · I/O queue · blocks · user segments
-//   · free tail
+//   · table · holds · checkpoint · imaged · slot pages · I/O queue · lock records · lock table
+//   · lock partitions · strong flags · fast paths · blocks · user segments · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -33,17 +33,22 @@ import {
   PART_CHECKPOINT,
   PART_DEPARTED,
   PART_DESCRIPTORS,
+  PART_FAST_PATH,
   PART_HEADER,
   PART_HOLDS,
   PART_IMAGED,
   PART_INDEX,
   PART_IO_QUEUE,
+  PART_LOCK_PARTITIONS,
+  PART_LOCK_RECORDS,
+  PART_LOCK_TABLE,
   PART_LOCKS,
   PART_PARTITIONS,
   PART_SLOT_PAGES,
   PART_SLOTS,
   PART_STATISTICS,
   PART_STRATEGY,
+  PART_STRONG,
   PART_TABLE,
   PARTS,
   REGION_HEADER_BYTES,
@@ -53,6 +58,7 @@ import {
   STATISTICS_BYTES,
   WASM_PAGE_BYTES,
 } from "../common/constants";
+import { LockParts } from "./lock-parts";
 import { Region } from "./region";
 
 /** Two descriptors are one cache line: it halves what a walk over the pool has to load. */
@@ -73,7 +79,8 @@ const HOLD_BYTES: u32 = 2;
 
 export class Shmem {
   /** Bytes that part `part` asks for. */
-  private static partBytes(part: u32, buffers: u32, backends: u32, queued: u32): u32 {
+  private static partBytes(part: u32, buffers: u32, backends: u32, queued: u32, locks: u32): u64 {
+    if (LockParts.has(part)) return LockParts.bytes(part, backends, locks);
     switch (part) {
       case PART_HEADER:
         return REGION_HEADER_BYTES;
@@ -130,16 +137,17 @@ export class Shmem {
   /**
    * Wasm pages of a region; more than a memory can have if the request is too large.
    * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line; `queued` is
-   * 0 without a queue for I/O workers.
+   * 0 without a queue for I/O workers, `locks` is max_locks_per_transaction, 0 without a lock
+   * table.
    */
-  static regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32): u32 {
+  static regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32, locks: u32): u32 {
     let bytes: u64 = segmentBytes;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
       if (part != PART_BLOCKS)
-        bytes += Shmem.partBytes(part, buffers, backends, queued) + BLOCK_BYTES;
+        bytes += Shmem.partBytes(part, buffers, backends, queued, locks) + BLOCK_BYTES;
     }
     bytes += <u64>buffers * BLOCK_BYTES;
-    return <u32>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES);
+    return <u32>min<u64>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES, u32.MAX_VALUE);
   }
 
   /** Lays out a new region over `bytes` zeroed bytes; `helpers` of its slots are the topmost. */
@@ -150,6 +158,7 @@ export class Shmem {
     checksums: u32,
     helpers: u32,
     queued: u32,
+    locks: u32,
   ): void {
     const region = Region.get();
     region.version = REGION_VERSION;
@@ -162,11 +171,12 @@ export class Shmem {
     region.columnBytes = Shmem.columnBytes(buffers);
     region.imagedMask = Shmem.imagedCount(buffers) - 1;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
-      const size = Shmem.partBytes(part, buffers, backends, queued);
-      Shmem.carve(region, size, Shmem.alignment(part));
+      const size = Shmem.partBytes(part, buffers, backends, queued, locks);
+      Shmem.carve(region, <u32>size, Shmem.alignment(part));
     }
     Shmem.keepAddresses(region);
     if (queued != 0) region.ioQueue = Shmem.address(PART_IO_QUEUE);
+    if (locks != 0) Shmem.keepLockAddresses(region, backends, locks);
   }
 
   /** Carves a segment of the user's own; returns its address, or 0 if the region is full. */
@@ -208,6 +218,15 @@ export class Shmem {
     store<u32>(entry, size, INDEX_SIZE_OFFSET);
     region.indexEntries += 1;
     return at;
+  }
+
+  private static keepLockAddresses(region: Region, backends: u32, locks: u32): void {
+    LockParts.keepSizes(region, backends, locks);
+    region.lockRecords = Shmem.address(PART_LOCK_RECORDS);
+    region.lockHeads = Shmem.address(PART_LOCK_TABLE);
+    region.lockPartitions = Shmem.address(PART_LOCK_PARTITIONS);
+    region.strong = Shmem.address(PART_STRONG);
+    region.lockStates = Shmem.address(PART_FAST_PATH);
   }
 
   private static keepAddresses(region: Region): void {

@@ -180,6 +180,40 @@ export class RelationError extends PallocError {}
 /** 53200 or 55P03: no buffer can be taken, or a lock was not granted in time. */
 export class BufferError extends PallocError {}
 
+/**
+ * 55P03: a heavyweight lock that was not granted in time, or that may not be waited for; 53200: no
+ * room in the lock table; 54000: a lock taken too often.
+ */
+export class LockError extends PallocError {}
+
+/** One who waits in a deadlock, and for whom. */
+export interface BlockedProcess {
+  /** Thread of the backend, as in pg_locks. */
+  readonly pid: number;
+  readonly slot: number;
+  /** The mode it waits for. */
+  readonly mode: string;
+  /** What the lock is on, in words. */
+  readonly lock: string;
+  readonly blockedBy: number;
+  readonly blockedBySlot: number;
+}
+
+/** 40P01: to wait for this lock any longer would be to wait for ever. */
+export class DeadlockError extends LockError {
+  /** The cycle, from this backend on. */
+  readonly processes: readonly BlockedProcess[];
+
+  constructor(processes: readonly BlockedProcess[]) {
+    const lines = processes.map(
+      ({ pid, mode, lock, blockedBy }) =>
+        `Process ${pid} waits for ${mode} on ${lock}; blocked by process ${blockedBy}.`,
+    );
+    super("40P01", "deadlock detected", { detail: lines.join("\n") });
+    this.processes = processes;
+  }
+}
+
 /** XX001: a page or a file that does not hold what was written there. */
 export class DataCorruptedError extends PallocError {
   readonly relation: string;

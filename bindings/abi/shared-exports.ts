@@ -4,8 +4,17 @@
  * assembly/common/constants.ts.
  */
 export interface SharedExports {
-  /** @param queued - 1 with a queue for I/O workers; absent is 0, as in createRegion */
-  regionPages(buffers: number, backends: number, segmentBytes: number, queued?: number): number;
+  /**
+   * @param queued - 1 with a queue for I/O workers; absent is 0, as in createRegion
+   * @param locks - max_locks_per_transaction; absent or 0: no lock table
+   */
+  regionPages(
+    buffers: number,
+    backends: number,
+    segmentBytes: number,
+    queued?: number,
+    locks?: number,
+  ): number;
   createRegion(
     bytes: number,
     buffers: number,
@@ -13,6 +22,7 @@ export interface SharedExports {
     checksums: number,
     helpers?: number,
     queued?: number,
+    locks?: number,
   ): void;
   startAt(checkpoint: number, journalled: number): void;
   addSegment(bytes: number): number;
@@ -79,6 +89,32 @@ export interface SharedExports {
   requestBlock(request: number): number;
   requestPages(request: number): number;
   requestBuffer(request: number, index: number): number;
+
+  /** @param flags - the level, and 2 for a caller that does not wait */
+  lockAcquire(
+    field1: number,
+    field2: number,
+    field3: number,
+    rest: number,
+    mode: number,
+    flags: number,
+  ): number;
+  lockRelation(relation: number, mode: number, flags: number): number;
+  lockCheck(): number;
+  lockGiveUp(): number;
+  lockWaitsSince(time: number): void;
+  lockRelease(
+    field1: number,
+    field2: number,
+    field3: number,
+    rest: number,
+    mode: number,
+    level: number,
+  ): number;
+  unlockRelation(relation: number, mode: number, level: number): number;
+  lockReleaseAll(levels: number, method: number): number;
+  lockTableStill(): number;
+  lockTableFree(): void;
 
   lockShare(buffer: number): number;
   lockExclusive(buffer: number): number;

@@ -14,6 +14,7 @@ import type { ParameterValue } from "../shared/parameter-texts.ts";
 import { type ActivityRow, activityRow } from "./activity.ts";
 import { CommandLoop, type QueryOptions } from "./command-loop.ts";
 import type { Cursor, RowSource } from "./cursor.ts";
+import { HeldLocks } from "./held-locks.ts";
 import { HeldPins } from "./held-pins.ts";
 import { MemoryLimit, type MemoryUse } from "./memory-limit.ts";
 import { Messages, type SessionMessage } from "./messages.ts";
@@ -73,10 +74,13 @@ export class Session {
     const listeners = this.#listeners;
     const transactions = new Transactions({
       ...{ memory, variables, portals, pins, messages, listeners },
+      releaseLocks: () => backend.locks.releaseAll("transaction"),
     });
+    const locks = new HeldLocks(backend.locks, () => transactions.owner);
     this.#variables = variables;
     this.#transactions = transactions;
     const ended = (): void => {
+      locks.close();
       backendsInUse.delete(backend);
       if (ownsBackend) backend.detach();
     };

@@ -93,8 +93,9 @@ export class Attachment {
   }
 
   /** Sleeps on the word that a status registered. @throws when the region is gone or time is up */
-  sleep(deadline: number): void {
-    const status = this.exports.sleep(this.mayBlock ? LOOK_AGAIN_MS : napMs);
+  sleep(deadline: number, milliseconds: number = LOOK_AGAIN_MS): void {
+    const bound = this.mayBlock ? LOOK_AGAIN_MS : napMs;
+    const status = this.exports.sleep(Math.min(bound, Math.ceil(milliseconds)));
     if (status < 0) throw errorOf(status, this.i32);
     if (performance.now() > deadline) throw waitedTooLong(BOUNDED_WAIT_MS);
   }
@@ -114,13 +115,14 @@ export class Attachment {
   }
 
   /** As {@link sleep}, without blocking the thread. The word is looked at anew in any case. */
-  async awaitWord(signal?: CancelSignal): Promise<void> {
+  async awaitWord(signal?: CancelSignal, milliseconds: number = LOOK_AGAIN_MS): Promise<void> {
     const words = this.i32;
     const word = (words[(this.#slotAddress + SLOT_SLEEPING_ON_OFFSET) / WORD_BYTES] ?? 0) >>> 0;
     const value = words[(this.#slotAddress + SLOT_SLEEP_VALUE_OFFSET) / WORD_BYTES] ?? 0;
     if (word === 0) return this.rest(POLL_MS);
     if (waitAsync === undefined) return this.rest(POLL_MS);
-    const waiting = waitAsync(words, word / WORD_BYTES, value, LOOK_AGAIN_MS).value;
+    const bound = Math.min(LOOK_AGAIN_MS, Math.ceil(milliseconds));
+    const waiting = waitAsync(words, word / WORD_BYTES, value, bound).value;
     if (typeof waiting !== "string") await keepingAlive(waiting, signal);
     this.exports.sleep(0);
     this.mustRun();

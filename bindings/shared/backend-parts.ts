@@ -14,6 +14,7 @@ import {
   IO_CONTEXT_TEMP,
 } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
+import type { SharedExports } from "../abi/shared-exports.ts";
 import type { ProcessMemory } from "../process/memory.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
@@ -24,6 +25,9 @@ import { IoCounts } from "./io-counts.ts";
 import { IoQueue } from "./io-queue.ts";
 import { Journal } from "./journal.ts";
 import { LocalBuffers, type LocalTraffic } from "./local-buffers.ts";
+import { LockManager } from "./lock-manager.ts";
+import { LockViews } from "./lock-views.ts";
+import { LockWaits } from "./lock-waits.ts";
 import { PageIo } from "./page-io.ts";
 import { Prewarm } from "./prewarm.ts";
 import { PrivatePages } from "./private-pages.ts";
@@ -55,6 +59,7 @@ export class BackendParts {
   readonly checkpoints: Checkpoints;
   readonly buffers: BufferPool;
   readonly local: LocalBuffers;
+  readonly locks: LockManager;
   /** What a background writer or checkpointer of this backend is made of. */
   readonly writers: WriterGround;
   readonly prewarm: Prewarm;
@@ -90,6 +95,7 @@ export class BackendParts {
     this.buffers = new BufferPool({
       ...{ attachment, journal, io, pages: this.pages, local: this.local, settings, ...drivers },
     });
+    this.locks = lockManager(ground, drivers);
     this.prewarm = new Prewarm(this.buffers, io, settings);
   }
 
@@ -104,6 +110,18 @@ export class BackendParts {
     this.#ground.mustBeAttached();
     return run(this.#ground.attachment, this.#ground.storage, routine, signal);
   }
+}
+
+function lockManager({ attachment, settings, warn }: BackendGround, drivers: Drivers): LockManager {
+  const waits = new LockWaits(attachment);
+  const exports = (): SharedExports => attachment.exports;
+  const ground = {
+    ...{ exports, waits, warn, ...drivers },
+    get timeout() {
+      return settings.values.lock_timeout;
+    },
+  };
+  return new LockManager(ground, new LockViews(attachment, settings.slots));
 }
 
 function localBuffers(

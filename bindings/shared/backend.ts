@@ -21,6 +21,7 @@ import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { serveReads } from "./io-workers.ts";
+import type { LockManager } from "./lock-manager.ts";
 import type { PrewarmOptions } from "./prewarm.ts";
 import { checkName, Relation } from "./relation.ts";
 import { checkShorter } from "./relation-pages.ts";
@@ -73,6 +74,8 @@ export class Backend {
   readonly settings: ResolvedSettings;
   /** The shared page cache. */
   readonly buffers: BufferPool;
+  /** Heavyweight locks, and advisory ones. */
+  readonly locks: LockManager;
   /** Buffers, I/O, checkpoints of the whole region as the rows of PostgreSQL's views. */
   readonly views: SharedViews;
   /** Place in the region, 1 to max_connections; above that for helper threads. */
@@ -107,6 +110,7 @@ export class Backend {
       mustBeAttached,
     });
     this.buffers = this.#parts.buffers;
+    this.locks = this.#parts.locks;
     const { exports } = attachment;
     this.views = new SharedViews({ handle: parts.handle, exports, mustBeOpen: mustBeAttached });
     this.#forgetExit = atThreadExit(() => this.detach());

@@ -44,6 +44,11 @@ const PART_NAMES = [
   "Journalled Blocks",
   "Backend Pages",
   "AioWorkerSubmissionQueue",
+  "PROCLOCK hash",
+  "LOCK hash",
+  "Lock Partitions",
+  "Fast Path Strong Relation Lock Data",
+  "Fast-Path Lock Array",
   "Buffer Blocks",
 ] as const;
 
@@ -69,8 +74,10 @@ export function carve(
   const memory = reserve(pagesFor(module, settings, segmentBytes), settings);
   const exports = instantiate<SharedExports>(module, memory);
   const checksums = settings.dataChecksums ? 1 : 0;
+  const locks = settings.values.max_locks_per_transaction;
   const bytes = memory.buffer.byteLength;
-  exports.createRegion(bytes, sharedBuffers, slots, checksums, helperSlots, queued(settings));
+  const sizes = [sharedBuffers, slots, checksums, helperSlots, queued(settings), locks] as const;
+  exports.createRegion(bytes, ...sizes);
   PART_NAMES.forEach((name, part) => {
     writeName(memory.buffer, part, name);
   });
@@ -92,7 +99,8 @@ function pagesFor(module: WasmModule, settings: ResolvedSettings, segmentBytes: 
   const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
   const exports = instantiate<SharedExports>(module, probe);
   const { sharedBuffers, slots } = settings;
-  return exports.regionPages(sharedBuffers, slots, segmentBytes, queued(settings)) >>> 0;
+  const locks = settings.values.max_locks_per_transaction;
+  return exports.regionPages(sharedBuffers, slots, segmentBytes, queued(settings), locks) >>> 0;
 }
 
 /** 1 if the region has a queue for I/O workers. */

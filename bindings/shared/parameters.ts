@@ -345,6 +345,16 @@ export const parameters: readonly Parameter[] = [
     max: 987, // MAX_BACKENDS without the owner, two writers and 32 I/O workers
   },
   {
+    name: "max_locks_per_transaction",
+    vartype: "integer",
+    unit: null,
+    context: "postmaster",
+    description: "How many locks a backend may hold on average; one may hold more.",
+    bootValue: 64,
+    min: 10,
+    max: INT_MAX,
+  },
+  {
     name: "shared_buffers",
     vartype: "integer",
     unit: "8kB",

@@ -63,8 +63,14 @@ export interface DelayStep {
   readonly milliseconds: number;
 }
 
+/** Sleeps on a word; at most so long, then it is time to look again. */
+export interface SleepStep {
+  readonly op: "sleep";
+  readonly milliseconds?: number;
+}
+
 /** Sleeps on the word that a wasm function registered in the slot. */
-export const SLEEP = { op: "sleep" } as const;
+export const SLEEP: SleepStep = { op: "sleep" };
 /** Lets others run, then looks again. */
 export const PAUSE = { op: "pause" } as const;
 /** Waits for a routine of this same backend that will come to its end by itself. */
@@ -79,7 +85,7 @@ export type Step =
   | JournalStep
   | SyncJournalStep
   | DelayStep
-  | typeof SLEEP
+  | SleepStep
   | typeof PAUSE
   | typeof SELF
   | typeof HELD;
@@ -122,7 +128,7 @@ function performSync(
   step: Step,
   deadline: number,
 ): void {
-  if (step.op === "sleep") attachment.sleep(deadline);
+  if (step.op === "sleep") attachment.sleep(deadline, step.milliseconds);
   else if (step.op === "pause") attachment.pause(deadline);
   else if (step.op === "delay") attachment.delay(step.milliseconds);
   else if (step.op === "self") attachment.check(ST_SELF);
@@ -201,7 +207,7 @@ async function perform(
   step: Step,
   signal: CancelSignal | undefined,
 ): Promise<void> {
-  if (step.op === "sleep") await attachment.awaitWord(signal);
+  if (step.op === "sleep") await attachment.awaitWord(signal, step.milliseconds);
   else if (step.op === "pause" || step.op === "self") await attachment.rest(LOOK_AGAIN_MS);
   else if (step.op === "delay") await attachment.rest(step.milliseconds, signal);
   else if (step.op === "read" && storage.readv !== undefined) {

@@ -37,6 +37,8 @@ export interface RawRegionOptions {
   readonly checksums?: boolean;
   /** Whether there is a queue for I/O workers. Default false. */
   readonly queue?: boolean;
+  /** max_locks_per_transaction. Default 0: no lock table. */
+  readonly locks?: number;
   readonly host?: HostFunctions;
 }
 
@@ -53,6 +55,7 @@ export class RawRegion {
 
   constructor(options: RawRegionOptions = {}) {
     const { checked = false, buffers = 16, backends = 3, checksums = false, host = {} } = options;
+    const { locks = 0 } = options;
     const queued = options.queue === true ? 1 : 0;
     const module = compileSync("shared", checked);
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
@@ -61,12 +64,13 @@ export class RawRegion {
       backends + 1,
       0,
       queued,
+      locks,
     );
     const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     const make = (): SharedExports => instantiate<SharedExports>(module, memory, host);
     const owner = make();
     const { byteLength } = memory.buffer;
-    owner.createRegion(byteLength, buffers, backends + 1, checksums ? 1 : 0, 0, queued);
+    owner.createRegion(byteLength, buffers, backends + 1, checksums ? 1 : 0, 0, queued, locks);
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
     owner.publishRegion();

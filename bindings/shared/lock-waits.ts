@@ -1,0 +1,154 @@
+/**
+ * Heavyweight locks as routines: asking, waiting in a queue, giving up, giving back.
+ *
+ * wasm decides everything at once and without waiting; here is only what happens between two looks.
+ * A grant is complete before the waiter knows of it, so that a wait that ends in an error has one
+ * thing to settle: whether the lock came in that very moment. Then it is given back at once, since
+ * whoever asked was told that he has not got it.
+ *
+ * A backend waits for one lock at a time. A second task of the same backend takes its turn: as a
+ * promise; a synchronous call would wait for itself and throws.
+ *
+ * PostgreSQL: src/backend/storage/lmgr/proc.c, ProcSleep, LockErrorCleanup
+ */
+
+import {
+  ST_BUSY,
+  ST_DEADLOCK,
+  ST_NOT_AVAILABLE,
+  ST_NOT_OWNED,
+  ST_OK,
+  ST_WAIT,
+  ST_WAITING,
+} from "../../assembly/common/constants.ts";
+import { LEVEL_TRANSACTION } from "../../assembly/common/lock-constants.ts";
+import type { Attachment } from "./attachment.ts";
+import { deadlockDetected, lockRefused, lockTimedOut } from "./lock-errors.ts";
+import type { TagWords } from "./lock-tags.ts";
+import { PAUSE, type Routine, SELF, SLEEP, type SleepStep } from "./routine.ts";
+
+/** Bit of the flags that lockAcquire takes. */
+const NO_WAIT = 2;
+/** Edges of a deadlock that was seen on the way into the queue. */
+const TWO_EDGES = 2;
+
+/** A lock that is wanted. @internal */
+export interface LockRequest {
+  readonly words: TagWords;
+  readonly mode: number;
+  readonly level: number;
+  /** Whether a lock that is not free is refused. */
+  readonly noWait?: boolean;
+  /** Milliseconds; 0 for ever. */
+  readonly timeout: number;
+}
+
+/** Who remembers the locks of transactions, to give some of them back early. @internal */
+export interface LockObserver {
+  /** A lock of the transaction was taken once more. */
+  taken(words: TagWords, mode: number): void;
+  /** One acquisition was given back. */
+  givenBack(words: TagWords, mode: number): void;
+}
+
+/** Waits for heavyweight locks for one backend. @internal */
+export class LockWaits {
+  /** Told of locks of the transaction; undefined while nobody has transactions. */
+  observer: LockObserver | undefined;
+  readonly #attachment: Attachment;
+
+  constructor(attachment: Attachment) {
+    this.#attachment = attachment;
+  }
+
+  /**
+   * Takes a lock. @returns ST_OK, ST_ALREADY_HELD, or ST_NOT_AVAILABLE for one that may not wait
+   */
+  *acquire(request: LockRequest): Routine<number> {
+    const status = yield* this.#acquire(request);
+    if (status >= ST_OK) this.took(request.words, request.mode, request.level);
+    return status;
+  }
+
+  /** Tells the observer of a lock that was taken without a routine. */
+  took(words: TagWords, mode: number, level: number): void {
+    if (level === LEVEL_TRANSACTION) this.observer?.taken(words, mode);
+  }
+
+  *#acquire(request: LockRequest): Routine<number> {
+    const { exports } = this.#attachment;
+    const { words, mode, level, timeout } = request;
+    const flags = level | (request.noWait === true ? NO_WAIT : 0);
+    const began = performance.now();
+    for (;;) {
+      const status = exports.lockAcquire(...words, mode, flags);
+      if (status >= ST_OK || status === ST_NOT_AVAILABLE) return status;
+      if (status === ST_WAIT) return yield* this.#wait(request, began);
+      if (status === ST_BUSY) yield PAUSE;
+      else if (status === ST_WAITING) yield SELF;
+      else throw this.#refused(status);
+      if (timeout > 0 && performance.now() - began >= timeout) throw lockTimedOut();
+    }
+  }
+
+  #refused(status: number): Error {
+    if (status === ST_DEADLOCK) return deadlockDetected(this.#attachment, TWO_EDGES);
+    return lockRefused(status, this.#attachment);
+  }
+
+  /** Sleeps until the lock is granted. The record stands in the queue. */
+  *#wait(request: LockRequest, began: number): Routine<number> {
+    const { exports } = this.#attachment;
+    exports.lockWaitsSince(Date.now());
+    let granted = false;
+    try {
+      for (;;) {
+        yield this.#sleepStep(request, began);
+        const status = exports.lockCheck();
+        granted = status === ST_OK;
+        if (granted) return status;
+        if (request.timeout > 0 && performance.now() - began >= request.timeout) {
+          throw lockTimedOut();
+        }
+      }
+    } finally {
+      if (!granted) yield* this.#giveUp(request);
+    }
+  }
+
+  #sleepStep({ timeout }: LockRequest, began: number): SleepStep {
+    if (timeout === 0) return SLEEP;
+    return { op: "sleep", milliseconds: Math.max(1, began + timeout - performance.now()) };
+  }
+
+  /** Leaves the queue; a lock that was granted meanwhile is given back. */
+  *#giveUp({ words, mode, level }: LockRequest): Routine<void> {
+    const { exports } = this.#attachment;
+    const status = yield* this.#attachment.untilDone(() => exports.lockGiveUp());
+    if (status === ST_OK) yield* this.#release(words, mode, level);
+  }
+
+  /** Gives back one acquisition. @returns whether it was held */
+  *release(words: TagWords, mode: number, level: number): Routine<boolean> {
+    const released = yield* this.#release(words, mode, level);
+    if (released && level === LEVEL_TRANSACTION) this.observer?.givenBack(words, mode);
+    return released;
+  }
+
+  *#release(words: TagWords, mode: number, level: number): Routine<boolean> {
+    const { exports } = this.#attachment;
+    const status = yield* this.#attachment.untilDone(() =>
+      exports.lockRelease(...words, mode, level),
+    );
+    if (status === ST_NOT_OWNED) return false;
+    this.#attachment.check(status);
+    return true;
+  }
+
+  /** Gives back all at the levels of a mask, of one lock method or of all (0). */
+  *releaseAll(levels: number, method: number): Routine<void> {
+    const { exports } = this.#attachment;
+    const status = yield* this.#attachment.untilDone(() => exports.lockReleaseAll(levels, method));
+    this.#attachment.check(status);
+  }
+}
