@@ -43,6 +43,7 @@ import { Slot } from "./ipc/slots";
 import { OwnerLock } from "./lmgr/owner";
 
 export * from "./buffer/ioqueue-calls";
+export * from "./ipc/interrupt-calls";
 export * from "./lmgr/lock-calls";
 
 // ── The region, for its creator ──────────────────────────────────────────────────────────────────
@@ -157,8 +158,9 @@ export function sleep(milliseconds: i32): i32 {
   return Sleep.now(milliseconds);
 }
 
-export function lockNamed(index: u32): i32 {
-  return OwnerLock.at(Region.get().locks + index * CACHE_LINE_BYTES).tryAcquire();
+/** `event` is the WAIT_ that others see while this backend waits. */
+export function lockNamed(index: u32, event: u32): i32 {
+  return OwnerLock.at(Region.get().locks + index * CACHE_LINE_BYTES).tryAcquire(event);
 }
 
 export function unlockNamed(index: u32): i32 {

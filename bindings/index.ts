@@ -72,7 +72,6 @@ export {
   type SnapshotGroup,
 } from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
-export type { ActivityRow } from "./session/activity.ts";
 export type { QueryOptions } from "./session/command-loop.ts";
 export type { Cursor, RowSource } from "./session/cursor.ts";
 export type { MemoryLimit, MemoryUse } from "./session/memory-limit.ts";
@@ -90,12 +89,16 @@ export type { CommandTag, Transaction } from "./session/transaction.ts";
 export type { TransactionEvent, TransactionListener } from "./session/transactions.ts";
 export type { VariableSource } from "./session/variable-stack.ts";
 export type { SetOptions } from "./session/variables.ts";
+export type { ActivityRow, ActivityState } from "./shared/activity.ts";
 export { type AdvisoryKey, AdvisoryLocks } from "./shared/advisory-locks.ts";
-export { Backend, type BackendOptions, type CreateOptions } from "./shared/backend.ts";
+export { Backend } from "./shared/backend.ts";
+export type { BackendOptions, CreateOptions } from "./shared/backend-options.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
+export { type WorkersWatch, watchWorkers } from "./shared/forwarding.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
 export type { HelperError, ScriptAddress } from "./shared/helper-threads.ts";
+export type { BackendTarget } from "./shared/interrupts.ts";
 export {
   type AsyncLockOptions,
   HeldLock,
@@ -152,6 +155,7 @@ export {
   type Settings,
   type SettingValues,
 } from "./shared/settings.ts";
+export type { ShutdownMode, ShutdownOptions } from "./shared/shutdown.ts";
 export type {
   BackendRow,
   BufferStatistics,
@@ -175,6 +179,7 @@ export type {
   IoRow,
   SharedViews,
 } from "./shared/views.ts";
+export type { WaitEvent, WaitEventType } from "./shared/wait-events.ts";
 export { type RunWritersOptions, runWriters } from "./shared/writer-thread.ts";
 export {
   BackgroundWriter,

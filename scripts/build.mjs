@@ -1,4 +1,4 @@
-// Builds palloc: two WebAssembly modules in seven variants, then all TypeScript, into dist/.
+// Builds palloc: two WebAssembly modules in eight variants, then all TypeScript, into dist/.
 //
 //   node scripts/build.mjs [--quiet] [--force]
 //
@@ -22,6 +22,7 @@ const modules = [
   { target: "process-bench", entry: "assembly/bench-driver.ts", embed: false },
   { target: "shared-release", entry: "assembly/shared.ts", embed: true },
   { target: "shared-checked", entry: "assembly/shared.ts", embed: true },
+  { target: "shared-points", entry: "assembly/shared.ts", embed: false },
   { target: "shared-simulation", entry: "assembly/shared.ts", embed: false },
   { target: "shared-simulation-races", entry: "assembly/shared.ts", embed: false },
 ];

@@ -17,7 +17,15 @@
 // StrategyNotifyBgWriter
 
 import { Atomic } from "../common/atomics";
-import { ST_MISS, ST_OK, STATE_DIRTY, STATE_VALID, USAGE_MASK } from "../common/constants";
+import {
+  ST_MISS,
+  ST_OK,
+  ST_WAIT,
+  STATE_DIRTY,
+  STATE_VALID,
+  USAGE_MASK,
+  WAIT_BGWRITER_HIBERNATE,
+} from "../common/constants";
 import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";
 import { Sleep } from "../ipc/sleep";
@@ -82,7 +90,9 @@ export class BgWriter {
   static hibernate(): i32 {
     const word = ClockSweep.wakeAddress();
     Atomic.store(word, Self.owner());
-    if (ClockSweep.untaken() == 0) return Sleep.prepare(word, Self.owner());
+    if (ClockSweep.untaken() == 0) {
+      return Sleep.prepare(word, Self.owner(), ST_WAIT, WAIT_BGWRITER_HIBERNATE);
+    }
     Atomic.store(word, 0);
     return ST_OK;
   }

@@ -27,6 +27,7 @@ import {
   STATE_CLAIM,
   STATE_DIRTY,
   STATE_IO_WAITERS,
+  WAIT_BUFFER_IO,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { Sleep } from "../ipc/sleep";
@@ -78,6 +79,10 @@ export class Checkpoint {
     return result;
   }
 
+  private static wait(desc: BufferDesc, seen: u32): i32 {
+    return Sleep.prepare(desc.stateAddress(), seen, ST_WAIT, WAIT_BUFFER_IO);
+  }
+
   private static beginHeld(desc: BufferDesc, buffer: u32, wanted: u32, mayWait: bool): i32 {
     while (true) {
       const seen = desc.getState();
@@ -87,7 +92,7 @@ export class Checkpoint {
       if (State.owner(seen) != 0) {
         if (!mayWait) return ST_BUSY;
         if (!desc.swapState(seen, seen | STATE_IO_WAITERS)) continue;
-        return Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);
+        return Checkpoint.wait(desc, seen | STATE_IO_WAITERS);
       }
       const locked = mayWait ? ContentLock.share(buffer) : ContentLock.shareNow(buffer);
       if (locked != ST_OK) return locked;

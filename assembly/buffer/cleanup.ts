@@ -20,7 +20,9 @@ import {
   ST_NOT_PINNED,
   ST_OK,
   ST_PINNED_AGAIN,
+  ST_WAIT,
   STATE_PIN_WAITER,
+  WAIT_BUFFER_PIN,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { me } from "../ipc/self";
@@ -56,7 +58,7 @@ export class Cleanup {
     }
     if (!Hold.byOthers(buffer)) return Cleanup.settled(buffer);
     ContentLock.dropExclusive(buffer);
-    return Sleep.prepare(slot.latchAddress(), latch);
+    return Sleep.prepare(slot.latchAddress(), latch, ST_WAIT, WAIT_BUFFER_PIN);
   }
 
   /** With the exclusive lock held: ST_OK, or ST_BUSY after giving the lock back. */

@@ -31,6 +31,8 @@ import {
   ST_NOT_LOCKED,
   ST_NOT_PINNED,
   ST_OK,
+  ST_WAIT,
+  WAIT_BUFFER_CONTENT,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
@@ -54,7 +56,7 @@ export class ContentLock {
       if (!Region.get().isRunning()) return ST_GONE;
       const word = BufferDesc.at(buffer).contentAddress();
       const seen = ContentLock.flag(word, LOCK_WAITERS);
-      if ((seen & OWNER_MASK) != 0) return Sleep.prepare(word, seen);
+      if ((seen & OWNER_MASK) != 0) return ContentLock.wait(word, seen);
     }
   }
 
@@ -78,7 +80,7 @@ export class ContentLock {
       const seen = Atomic.load(word);
       if ((seen & OWNER_MASK) != 0) {
         const flagged = ContentLock.flag(word, LOCK_WAITERS);
-        if ((flagged & OWNER_MASK) != 0) return Sleep.prepare(word, flagged);
+        if ((flagged & OWNER_MASK) != 0) return ContentLock.wait(word, flagged);
       } else if (Atomic.swap(word, seen, seen | Self.owner())) {
         return ContentLock.drain(buffer);
       }
@@ -93,7 +95,7 @@ export class ContentLock {
       const hold = Hold.of(backend, buffer);
       while ((Atomic.load16(hold) & HOLD_SHARE) != 0) {
         const seen = ContentLock.flag(word, LOCK_DRAIN);
-        if ((Atomic.load16(hold) & HOLD_SHARE) != 0) return Sleep.prepare(word, seen, ST_DRAIN);
+        if ((Atomic.load16(hold) & HOLD_SHARE) != 0) return ContentLock.wait(word, seen, ST_DRAIN);
       }
     }
     return ST_OK;
@@ -158,6 +160,10 @@ export class ContentLock {
   static dropExclusive(buffer: u32): void {
     const word = BufferDesc.at(buffer).contentAddress();
     if ((Atomic.exchange(word, 0) & LOCK_WAITERS) != 0) Atomic.notifyAll(word);
+  }
+
+  private static wait(word: usize, seen: u32, status: i32 = ST_WAIT): i32 {
+    return Sleep.prepare(word, seen, status, WAIT_BUFFER_CONTENT);
   }
 
   /** Why this backend may not ask for the lock, or ST_OK. */

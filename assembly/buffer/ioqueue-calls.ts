@@ -3,7 +3,7 @@
 
 import { IoQueue } from "./ioqueue";
 
-/** Begins a request of this backend for consecutive blocks; ST_MISS if there is none to be had. */
+/** Begins a request of this backend for consecutive blocks; ST_MISS if it cannot have one now. */
 export function beginRequest(file: u32, block: u32): i32 {
   return IoQueue.begin(file, block);
 }
@@ -18,12 +18,12 @@ export function submitRequest(request: u32): i32 {
   return IoQueue.submit(request);
 }
 
-/** REQUEST_DONE, REQUEST_FAILED or REQUEST_RETURNED, and the request is free; or ST_WAIT. */
+/** REQUEST_DONE or REQUEST_FAILED, and the request is free; or ST_WAIT. */
 export function awaitRequest(request: u32): i32 {
   return IoQueue.await(request);
 }
 
-/** Waits no longer. REQUEST_RETURNED if the frames are still this backend's to end. */
+/** Waits no longer. ST_MISS if the frames are still this backend's to end. */
 export function forsakeRequest(request: u32): i32 {
   return IoQueue.forsake(request);
 }

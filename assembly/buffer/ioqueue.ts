@@ -1,8 +1,8 @@
 // Reads that I/O workers do for other backends: requests in shared memory, a few for each slot.
 //
-//   requester   FREE ─► SUBMITTED                            DONE, FAILED, RETURNED ─► FREE
+//   requester   FREE ─► SUBMITTED                                 DONE or FAILED ─► FREE
 //   worker              SUBMITTED ─► HANDING ─► READING ─► DONE or FAILED
-//   nobody is there     SUBMITTED ─► RETURNED
+//   nobody is there     SUBMITTED ─► HANDING ─► FAILED
 //
 //    31      14   13     12   10 9             0
 //   ┌──────────┬────────┬───────┬───────────────┐
@@ -22,6 +22,10 @@
 // Who waits no longer takes a request back that nobody has taken; else it leaves it to the worker
 // as an ORPHAN, which the worker frees when it is done.
 //
+// A requester goes on with other work while its requests are read, and may come to want such a page
+// by another way. Until a worker has the frame its state word says that this backend reads it,
+// which would be a wait for oneself; so it sleeps on the request's word instead (`awaitOwn`).
+//
 // Deaths, settled before the frames of the dead are repaired (reap.ts):
 //
 // * of a requester: SUBMITTED becomes FREE, so that nobody takes it any more, and the frames are
@@ -30,8 +34,10 @@
 //   frames, which must not be the number of somebody new.
 // * of a worker: the frames of what it had taken are let go, those not yet handed over too, and
 //   the request is FAILED. Their requester lives, or is not repaired before this is done.
-// * of the last worker: what is SUBMITTED is RETURNED. A requester submits first and looks for
-//   workers then, the reaper is called for a slot that is no longer active: one sees the other.
+// * of the last worker: what is SUBMITTED is taken in its name, so that it ends like the rest. Its
+//   frames must not stay the requester's: it may be far away, waiting for somebody who waits for
+//   them. A requester submits first and looks for workers then, the reaper is called for a slot
+//   that is no longer active: one sees the other.
 //
 // Idle workers sleep on one flag. A worker sets it and looks through the requests once more; who
 // submits looks at the flag afterwards, clears it and wakes all: one sees the other, and a worker
@@ -62,11 +68,13 @@ import {
   REQUEST_ORPHAN,
   REQUEST_PHASE_MASK,
   REQUEST_READING,
-  REQUEST_RETURNED,
   REQUEST_SUBMITTED,
   ST_BUSY,
   ST_MISS,
   ST_OK,
+  ST_WAIT,
+  WAIT_AIO_COMPLETION,
+  WAIT_IO_WORKER_MAIN,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
@@ -100,6 +108,13 @@ export class IoRequest {
     return load<u32>(changetype<usize>(this) + index * sizeof<u32>(), IO_REQUEST_BUFFERS_OFFSET);
   }
 
+  hasBuffer(buffer: u32): bool {
+    for (let index: u32 = 0; index < this.count; ++index) {
+      if (this.getBuffer(index) == buffer) return true;
+    }
+    return false;
+  }
+
   @inline addBuffer(buffer: u32): void {
     const at = changetype<usize>(this) + this.count * sizeof<u32>();
     store<u32>(at, buffer, IO_REQUEST_BUFFERS_OFFSET);
@@ -117,9 +132,9 @@ class IoQueueHeader {
 export class IoQueue {
   // ── Requesting ─────────────────────────────────────────────────────────────────────────────────
 
-  /** A free request of this backend, to be filled at once; ST_MISS if there is none. */
+  /** A free request of this backend, to be filled at once; ST_MISS: there is none, or no worker. */
   static begin(file: u32, block: u32): i32 {
-    if (Region.get().ioQueue == 0) return ST_MISS;
+    if (Region.get().ioQueue == 0 || !IoQueue.isServed()) return ST_MISS;
     const first = me * IO_REQUESTS;
     for (let index: u32 = first; index < first + IO_REQUESTS; ++index) {
       if (Atomic.load(IoQueue.word(index)) != REQUEST_FREE) continue;
@@ -154,23 +169,43 @@ export class IoQueue {
   static await(index: u32): i32 {
     const word = IoQueue.word(index);
     const seen = Atomic.load(word);
-    if (!IoQueue.isOver(seen)) return Sleep.register(word, seen);
+    if (!IoQueue.isOver(seen)) {
+      return Sleep.register(word, seen, ST_WAIT, WAIT_AIO_COMPLETION);
+    }
     Atomic.store(word, REQUEST_FREE);
     return seen;
   }
 
-  /** Gives a request up: REQUEST_RETURNED if its frames are this backend's to end, else 0. */
+  /** Gives a request up: ST_MISS if nobody took it, and its frames are this backend's to end. */
   static forsake(index: u32): i32 {
     const word = IoQueue.word(index);
     while (true) {
-      if (IoQueue.takeBack(word)) return REQUEST_RETURNED;
+      if (IoQueue.takeBack(word)) return ST_MISS;
       const seen = Atomic.load(word);
       if (IoQueue.isOver(seen)) {
         Atomic.store(word, REQUEST_FREE);
-        return seen == REQUEST_RETURNED ? REQUEST_RETURNED : 0;
+        return ST_OK;
       }
-      if (seen != REQUEST_SUBMITTED && Atomic.swap(word, seen, seen | REQUEST_ORPHAN)) return 0;
+      if (seen == REQUEST_SUBMITTED) continue;
+      if (Atomic.swap(word, seen, seen | REQUEST_ORPHAN)) return ST_OK;
     }
+  }
+
+  /**
+   * Registers this backend as asleep on the request that has one of its frames; false if none has.
+   * Its end changes the word, and what comes before that is worth another look at the frame.
+   */
+  static awaitOwn(buffer: u32): bool {
+    if (Region.get().ioQueue == 0) return false;
+    const first = me * IO_REQUESTS;
+    for (let index: u32 = first; index < first + IO_REQUESTS; ++index) {
+      const seen = Atomic.load(IoQueue.word(index));
+      if (seen == REQUEST_FREE || IoQueue.isOver(seen)) continue;
+      if (!IoQueue.request(index).hasBuffer(buffer)) continue;
+      Sleep.prepare(IoQueue.word(index), seen);
+      return true;
+    }
+    return false;
   }
 
   @inline private static takeBack(word: usize): bool {
@@ -178,7 +213,7 @@ export class IoQueue {
   }
 
   @inline private static isOver(state: u32): bool {
-    return state >= <u32>REQUEST_DONE && state <= <u32>REQUEST_RETURNED;
+    return state == <u32>REQUEST_DONE || state == <u32>REQUEST_FAILED;
   }
 
   // ── Serving ────────────────────────────────────────────────────────────────────────────────────
@@ -264,7 +299,8 @@ export class IoQueue {
   static awaitWork(): i32 {
     const idle = IoQueue.idleAddress();
     Atomic.store(idle, 1);
-    return IoQueue.oldest() >= 0 ? ST_OK : Sleep.register(idle, 1);
+    if (IoQueue.oldest() >= 0) return ST_OK;
+    return Sleep.register(idle, 1, ST_WAIT, WAIT_IO_WORKER_MAIN);
   }
 
   /** Whether there is a worker. */
@@ -308,13 +344,10 @@ export class IoQueue {
     const count = IoQueue.count();
     for (let index: u32 = 0; index < count; ++index) {
       const word = IoQueue.word(index);
-      const seen = Atomic.load(word);
-      if ((seen & OWNER_MASK) == dead + 1) {
-        IoQueue.letGo(index, dead);
-        IoQueue.tell(index, REQUEST_FAILED);
-      } else if (left && Atomic.swap(word, REQUEST_SUBMITTED, REQUEST_RETURNED)) {
-        Atomic.notifyAll(word);
-      }
+      if (left) Atomic.swap(word, REQUEST_SUBMITTED, REQUEST_HANDING | (dead + 1));
+      if ((Atomic.load(word) & OWNER_MASK) != dead + 1) continue;
+      IoQueue.letGo(index, dead);
+      IoQueue.tell(index, REQUEST_FAILED);
     }
   }
 
@@ -367,5 +400,5 @@ if (offsetof<IoRequest>() != <usize>IO_REQUEST_BUFFERS_OFFSET) ERROR("buffers fo
 if (IO_REQUEST_BUFFERS_OFFSET + IO_REQUEST_PAGES * 4 != IO_REQUEST_BYTES) ERROR("a request grew");
 if (offsetof<IoQueueHeader>() > <usize>IO_QUEUE_HEADER_BYTES) ERROR("the header grew");
 if (REQUEST_SUBMITTED != OWNER_MASK + 1) ERROR("phases must begin above the owner");
-if (REQUEST_RETURNED > REQUEST_PHASE_MASK) ERROR("a phase must fit its bits");
+if (REQUEST_FAILED > REQUEST_PHASE_MASK) ERROR("a phase must fit its bits");
 if (REQUEST_ORPHAN != REQUEST_PHASE_MASK + REQUEST_SUBMITTED) ERROR("ORPHAN stands above");

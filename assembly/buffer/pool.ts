@@ -33,12 +33,14 @@ import {
   ST_MISS,
   ST_SELF,
   ST_TOO_MANY_PINS,
+  ST_WAIT,
   STATE_CLAIM,
   STATE_IO,
   STATE_IO_WAITERS,
   STATE_TAG_VALID,
   STATE_VALID,
   USAGE_ONE,
+  WAIT_BUFFER_IO,
 } from "../common/constants";
 import { Hash } from "../common/hash";
 import { Region } from "../ipc/region";
@@ -47,6 +49,7 @@ import { Sleep } from "../ipc/sleep";
 import { BufferDesc, State } from "./desc";
 import { Evict } from "./evict";
 import { Hold } from "./hold";
+import { IoQueue } from "./ioqueue";
 import { Pin } from "./pin";
 import { BufferTable, NO_BUFFER } from "./table";
 
@@ -166,8 +169,9 @@ export class Pool {
 
   /**
    * What to do with a pinned buffer whose page may not be there yet: the buffer if it is valid;
-   * with NEED_READ if this backend has taken on its read; with IN_PROGRESS if another reads it (the
-   * word to sleep on is registered); ST_SELF if this backend itself reads it under another name.
+   * with NEED_READ if this backend has taken on its read; with IN_PROGRESS if another reads it, or
+   * will as a worker (the word to sleep on is registered); ST_SELF if this backend itself reads it
+   * in another task.
    */
   static ensureValid(buffer: u32, context: u32): i32 {
     const desc = BufferDesc.at(buffer);
@@ -177,11 +181,14 @@ export class Pool {
         Hold.countedIn(context, COUNTER_HITS);
         return buffer;
       }
-      if (State.isMine(seen)) return ST_SELF;
-      if (State.owner(seen) == 0) {
+      if (State.isMine(seen)) {
+        if (IoQueue.awaitOwn(buffer)) return buffer | IN_PROGRESS;
+        // A worker may have taken it between the two looks.
+        if (desc.getState() == seen) return ST_SELF;
+      } else if (State.owner(seen) == 0) {
         if (desc.swapState(seen, seen | STATE_IO | Self.owner())) return buffer | NEED_READ;
       } else if (desc.swapState(seen, seen | STATE_IO_WAITERS)) {
-        Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);
+        Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS, ST_WAIT, WAIT_BUFFER_IO);
         return buffer | IN_PROGRESS;
       }
     }

@@ -267,6 +267,8 @@ export const ST_TOO_MANY_LOCKS = -44;
 export const ST_WAITING = -45;
 /** Not a status below 0: the mode was held before, and is counted once more. */
 export const ST_ALREADY_HELD = 1;
+/** Somebody asked this backend to cancel what it does, or to end; it did not sleep. */
+export const ST_INTERRUPTED = -18;
 
 /** What a page about to be written in place needs first: its old image in these journals. */
 export const IMAGE_COMMITTED = 1; // the journal of the last committed checkpoint
@@ -295,6 +297,8 @@ export const REGION_JOURNAL_SYNCED_OFFSET = 48; // two words
 export const REGION_JOURNALLED_OFFSET = 56;
 /** Not 0 while somebody waits for the checkpoint under way to end. */
 export const REGION_HURRY_OFFSET = 60;
+/** Not 0 once the region is shutting down: nobody may attach any more. */
+export const REGION_CLOSING_OFFSET = 140;
 export const STATUS_RUNNING = 0;
 export const STATUS_SHUTDOWN = 1;
 export const STATUS_CRASHED = 2;
@@ -328,8 +332,9 @@ export const PART_LOCK_TABLE = 16;
 export const PART_LOCK_PARTITIONS = 17;
 export const PART_STRONG = 18;
 export const PART_FAST_PATH = 19;
-export const PART_BLOCKS = 20;
-export const PARTS = 21;
+export const PART_ACTIVITY = 20;
+export const PART_BLOCKS = 21;
+export const PARTS = 22;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 
@@ -344,6 +349,15 @@ export const SLOT_KIND_OFFSET = 24;
 export const SLOT_LATCH_OFFSET = 28;
 export const SLOT_DIRTY_BEFORE_OFFSET = 32;
 export const SLOT_CLEANUP_OFFSET = 36;
+export const SLOT_INTERRUPTS_OFFSET = 40;
+export const SLOT_WAIT_EVENT_OFFSET = 44;
+export const SLOT_WATCHER_OFFSET = 48;
+/** What a backend is asked to do at its next wait. */
+export const INTERRUPT_CANCEL = 1;
+export const INTERRUPT_TERMINATE = 2;
+export const INTERRUPT_CATCH_UP = 4;
+/** Those that end a wait. */
+export const INTERRUPTS_THAT_BREAK = 3;
 /** What a backend is, for the rows of statistics. */
 export const BACKEND_CLIENT = 0;
 export const BACKEND_WRITER = 1; // the background writer
@@ -359,6 +373,12 @@ export const LIFE_ACTIVE = 2;
 export const LIFE_EXITING = 3;
 export const LIFE_DEAD = 4;
 export const LIFE_REFUSED = 5;
+/** Its thread has stopped, says the thread that watched it; the owner makes it DEAD. */
+export const LIFE_ENDED = 6;
+/** As CLAIMED; another thread than the owner watches this one's thread. */
+export const LIFE_WATCHED = 7;
+/** In the watcher's word: that thread would also notice the owner's end. */
+export const WATCHER_SEES_OWNER = -0x80000000; // bit 31
 
 /** What a backend does to pages is counted in one row a context. */
 export const IO_CONTEXT_NORMAL = 0;
@@ -413,6 +433,49 @@ export const STATISTIC_RESET = 120;
 export const HOLD_COUNT_MASK = 0x7fff;
 export const HOLD_SHARE = 0x8000;
 
+// ── Shared memory: what a backend does and waits for ─────────────────────────────────────────────
+
+/** A row of the activity part, one a slot; written by its backend alone (shared/activity.ts). */
+export const ACTIVITY_BYTES = 1024; // 1 kB
+export const ACTIVITY_CHANGES_OFFSET = 0; // u32, odd while the row is being written
+export const ACTIVITY_STATE_OFFSET = 4;
+export const ACTIVITY_BACKEND_START_OFFSET = 8; // f64, milliseconds since 1970; so the next
+export const ACTIVITY_QUERY_START_OFFSET = 16;
+export const ACTIVITY_STATE_CHANGE_OFFSET = 24;
+/** Texts in UTF-8, ended by a 0. */
+export const ACTIVITY_USER_OFFSET = 64;
+export const ACTIVITY_APPLICATION_OFFSET = 128;
+export const ACTIVITY_QUERY_OFFSET = 192;
+export const ACTIVITY_NAME_BYTES = 64;
+
+/** What a sleeper waits for: class << 24 | number within it, PostgreSQL's classes. */
+export const WAIT_CLASS_SHIFT = 24;
+export const WAIT_LWLOCK = 0x01000000;
+export const WAIT_LOCK = 0x03000000; // | type of the lock's tag
+export const WAIT_BUFFER_PIN = 0x04000000;
+export const WAIT_ACTIVITY = 0x05000000;
+export const WAIT_EXTENSION = 0x07000000;
+export const WAIT_IPC = 0x08000000;
+export const WAIT_TIMEOUT = 0x09000000;
+export const WAIT_IO = 0x0a000000;
+export const WAIT_BUFFER_CONTENT = 0x01000001;
+export const WAIT_BUFFER_MAPPING = 0x01000002;
+export const WAIT_CONTROL_FILE = 0x01000003;
+export const WAIT_WAL_WRITE_LOCK = 0x01000004;
+export const WAIT_LOCK_EXTEND = 0x03000001;
+export const WAIT_IO_WORKER_MAIN = 0x05000001;
+export const WAIT_BGWRITER_MAIN = 0x05000002;
+export const WAIT_BGWRITER_HIBERNATE = 0x05000003;
+export const WAIT_CHECKPOINTER_MAIN = 0x05000004;
+export const WAIT_BUFFER_IO = 0x08000001;
+export const WAIT_CHECKPOINT_DONE = 0x08000002;
+export const WAIT_CHECKPOINT_WRITE_DELAY = 0x09000001;
+export const WAIT_DATA_FILE_READ = 0x0a000001;
+export const WAIT_DATA_FILE_WRITE = 0x0a000002;
+export const WAIT_WAL_WRITE = 0x0a000003;
+export const WAIT_WAL_SYNC = 0x0a000004;
+export const WAIT_AIO_COMPLETION = 0x0a000005;
+
 // ── Shared memory: requests to I/O workers ───────────────────────────────────────────────────────
 
 /** Requests of one backend that can be under way; their state words are one cache line. */
@@ -430,7 +493,6 @@ export const REQUEST_HANDING = 0x800; // a worker takes the frames over
 export const REQUEST_READING = 0xc00; // it has them
 export const REQUEST_DONE = 0x1000; // they are valid
 export const REQUEST_FAILED = 0x1400; // they are nobody's, and not valid
-export const REQUEST_RETURNED = 0x1800; // no worker took it: they are still the requester's
 export const REQUEST_ORPHAN = 0x2000; // bit 13: the worker frees the request
 
 // ── Shared memory: words that name an owner ──────────────────────────────────────────────────────

@@ -5,3 +5,5 @@
 declare const CHECKING: i32;
 /** 1 in the simulation build: every atomic step may hand control to a scheduler. */
 declare const SIMULATION: i32;
+/** 1 in the points build: every atomic step is announced, so that a thread can be ended there. */
+declare const POINTS: i32;

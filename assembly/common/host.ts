@@ -1,6 +1,6 @@
 // What the modules ask of the program around them. Kept as small as possible: an import call costs
 // as much as a whole allocation. The last three exist in the
-// simulation build alone.
+// simulation build alone; the points build has `step`.
 
 /** Never returns: the host throws a CorruptionError that names `code`. */
 export declare function panic(code: i32): void;

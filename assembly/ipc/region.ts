@@ -7,9 +7,10 @@
 //  32 interval · committed · journal records ×2  48 journal synced ×2 · journalled
 //  64 descriptors · heads · head mask · holds    80 column bytes · partitions · slots · slot pages
 //  96 blocks · strategy · locks · departed      112 checkpoint · checksums · statistics · imaged
-// 128 imaged mask · I/O queue · helpers · lock records
-// 144 lock heads · lock head mask · lock partitions · strong flags
-// 160 lock states · lock state bytes · records a backend · fast path mask
+// 128 imaged mask · I/O queue · helpers · closing
+// 144 lock records · lock heads · lock head mask · lock partitions
+// 160 strong flags · lock states · lock state bytes · records a backend
+// 176 fast path mask
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -19,6 +20,7 @@ import {
   LOCK_EXTENSION,
   LOCK_JOURNAL,
   NAMED_LOCKS,
+  REGION_CLOSING_OFFSET,
   REGION_COMMITTED_OFFSET,
   REGION_HEADER_BYTES,
   REGION_HURRY_OFFSET,
@@ -85,6 +87,8 @@ export class Region {
   ioQueue: usize;
   /** Topmost slots, which are kept for helper threads. */
   helpers: u32;
+  /** Not 0 once nobody may attach any more; changed in TypeScript. */
+  private closing: u32;
 
   /** Records of heavyweight locks, and the heads of the chains they are found by. */
   lockRecords: usize;
@@ -157,5 +161,6 @@ if (offsetof<Region>("journalRecords0") != REGION_JOURNAL_RECORDS_OFFSET) ERROR(
 if (offsetof<Region>("journalSynced0") != REGION_JOURNAL_SYNCED_OFFSET) ERROR("synced moved");
 if (offsetof<Region>("journalled") != REGION_JOURNALLED_OFFSET) ERROR("journalled moved");
 if (offsetof<Region>("hurry") != REGION_HURRY_OFFSET) ERROR("hurry moved");
+if (offsetof<Region>("closing") != REGION_CLOSING_OFFSET) ERROR("closing moved");
 if (LOCK_EXTENSION + EXTENSION_LOCKS != LOCK_JOURNAL) ERROR("extension locks do not add up");
 if (LOCK_JOURNAL + 1 != NAMED_LOCKS) ERROR("named locks do not add up");

@@ -3,7 +3,7 @@
 //
 //   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
 //   · table · holds · checkpoint · imaged · slot pages · I/O queue · lock records · lock table
-//   · lock partitions · strong flags · fast paths · blocks · user segments · free tail
+//   · lock partitions · strong flags · fast paths · activity · blocks · user segments · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -14,6 +14,7 @@
 import { Align } from "../common/align";
 import { invariant } from "../common/check";
 import {
+  ACTIVITY_BYTES,
   BACKEND_KINDS,
   BLOCK_BYTES,
   BUFFER_PARTITIONS,
@@ -29,6 +30,7 @@ import {
   MAX_SEGMENTS,
   NAMED_LOCKS,
   PANIC_LAYOUT,
+  PART_ACTIVITY,
   PART_BLOCKS,
   PART_CHECKPOINT,
   PART_DEPARTED,
@@ -112,6 +114,8 @@ export class Shmem {
         return backends * PAGES_PER_SLOT * BLOCK_BYTES;
       case PART_IO_QUEUE:
         return queued == 0 ? 0 : IO_QUEUE_HEADER_BYTES + backends * REQUESTS_BYTES;
+      case PART_ACTIVITY:
+        return backends * ACTIVITY_BYTES;
       default:
         return buffers * BLOCK_BYTES;
     }

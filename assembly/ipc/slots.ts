@@ -2,6 +2,8 @@
 //
 //   life word: FREE → CLAIMED → ACTIVE → EXITING → FREE
 //                        └→ REFUSED        any → DEAD (by the owner alone) → FREE
+//                        └→ WATCHED → ACTIVE
+//                                          any → ENDED (by who watched the thread) → DEAD
 //
 //    31                          3 2    0
 //   ┌─────────────────────────────┬──────┐
@@ -27,12 +29,15 @@ import {
   SLOT_CLEANUP_OFFSET,
   SLOT_DIRTY_BEFORE_OFFSET,
   SLOT_GENERATION_OFFSET,
+  SLOT_INTERRUPTS_OFFSET,
   SLOT_KIND_OFFSET,
   SLOT_LATCH_OFFSET,
   SLOT_LIFE_OFFSET,
   SLOT_MAY_BLOCK_OFFSET,
   SLOT_SLEEP_VALUE_OFFSET,
   SLOT_SLEEPING_ON_OFFSET,
+  SLOT_WAIT_EVENT_OFFSET,
+  SLOT_WATCHER_OFFSET,
   ST_NO_SLOT,
 } from "../common/constants";
 import { Region } from "./region";
@@ -60,6 +65,12 @@ export class Slot {
   dirtyBefore: u32;
   /** Buffer + 1 whose cleanup lock this backend waits for, or 0. Atomic. */
   private cleanup: u32;
+  /** INTERRUPT_ bits that others set and this backend clears. Atomic. */
+  private interrupts: u32;
+  /** WAIT_: what this backend sleeps for, or 0. Its own; others read it for their rows. */
+  waitEvent: u32;
+  /** Token + 1 of the thread that watches this one's for the owner, or 0. In TypeScript. */
+  private watcher: u32;
 
   @inline static at(index: u32): Slot {
     return changetype<Slot>(Region.get().slots + index * SLOT_BYTES);
@@ -88,6 +99,9 @@ export class Slot {
   /** Empties the slot and makes it free; the last step of detaching and of reaping. */
   release(): void {
     this.sleepValue = 0;
+    this.waitEvent = 0;
+    Atomic.store(this.interruptsAddress(), 0);
+    Atomic.store(this.address(offsetof<Slot>("watcher")), 0);
     this.setKind(BACKEND_CLIENT);
     this.generation += 1;
     Atomic.store(this.address(offsetof<Slot>("life")), LIFE_FREE);
@@ -150,6 +164,19 @@ export class Slot {
     Atomic.store(this.address(offsetof<Slot>("changing")), bufferPlusOne);
   }
 
+  @inline getInterrupts(): u32 {
+    return Atomic.load(this.interruptsAddress());
+  }
+
+  @inline interruptsAddress(): usize {
+    return this.address(offsetof<Slot>("interrupts"));
+  }
+
+  /** Asks the backend of this slot for something; it is to be woken afterwards. */
+  @inline interrupt(bits: u32): void {
+    Atomic.or(this.interruptsAddress(), bits);
+  }
+
   @inline getKind(): u32 {
     return Atomic.load(this.address(offsetof<Slot>("kind")));
   }
@@ -173,5 +200,8 @@ if (offsetof<Slot>("kind") != SLOT_KIND_OFFSET) ERROR("kind moved");
 if (offsetof<Slot>("latch") != SLOT_LATCH_OFFSET) ERROR("latch moved");
 if (offsetof<Slot>("dirtyBefore") != SLOT_DIRTY_BEFORE_OFFSET) ERROR("dirtyBefore moved");
 if (offsetof<Slot>("cleanup") != SLOT_CLEANUP_OFFSET) ERROR("cleanup moved");
+if (offsetof<Slot>("interrupts") != SLOT_INTERRUPTS_OFFSET) ERROR("interrupts moved");
+if (offsetof<Slot>("waitEvent") != SLOT_WAIT_EVENT_OFFSET) ERROR("waitEvent moved");
+if (offsetof<Slot>("watcher") != SLOT_WATCHER_OFFSET) ERROR("watcher moved");
 if (offsetof<Slot>() > <usize>SLOT_BYTES) ERROR("Slot outgrew its stride");
 if (LIFE_ACTIVE > LIFE_STATE_MASK) ERROR("a life state must fit its bits");

@@ -27,6 +27,8 @@ import {
   ST_GONE,
   ST_NOT_LOCKED,
   ST_OK,
+  ST_WAIT,
+  WAIT_BUFFER_MAPPING,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";
@@ -48,41 +50,42 @@ export class OwnerLock {
   }
 
   /** Takes the lock; false only if the region has ended or this thread may not wait longer. */
-  acquire(): bool {
+  acquire(event: u32 = WAIT_BUFFER_MAPPING): bool {
     if (Atomic.swap(this.address(), 0, Self.owner())) return true;
-    return this.acquireSlowly();
+    return this.acquireSlowly(event);
   }
 
-  private acquireSlowly(): bool {
+  private acquireSlowly(event: u32): bool {
     const mayBlock = Slot.mine().mayBlock != 0;
     let tries: u32 = 0;
     while (!this.take()) {
       tries += 1;
       if (SIMULATION == 0 && tries % SPINS != 0) continue;
       if (!Region.get().isRunning()) return false;
-      if (mayBlock) this.sleepUntilFree();
+      if (mayBlock) this.sleepUntilFree(event);
       else if (tries >= BOUNDED_TRIES) return false;
     }
     return true;
   }
 
-  private sleepUntilFree(): void {
+  private sleepUntilFree(event: u32): void {
     const seen = this.flagWaiter();
     if (seen == 0) return;
-    Sleep.prepare(this.address(), seen);
-    Sleep.now(LOOK_AGAIN_MS);
+    Sleep.prepare(this.address(), seen, ST_WAIT, event);
+    Sleep.through(LOOK_AGAIN_MS);
   }
 
   /**
    * Takes the lock or registers it as what to sleep on: ST_OK, ST_WAIT, ST_ALREADY_LOCKED, ST_GONE.
+   * `event` is the WAIT_ that others see meanwhile.
    */
-  tryAcquire(): i32 {
+  tryAcquire(event: u32 = 0): i32 {
     while (true) {
       if (!Region.get().isRunning()) return ST_GONE;
       if (this.take()) return ST_OK;
       if (this.isMine()) return ST_ALREADY_LOCKED;
       const seen = this.flagWaiter();
-      if (seen != 0) return Sleep.prepare(this.address(), seen);
+      if (seen != 0) return Sleep.prepare(this.address(), seen, ST_WAIT, event);
     }
   }
 

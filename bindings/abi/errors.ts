@@ -174,6 +174,13 @@ export class RegionGoneError extends PallocError {
   }
 }
 
+/** 57P01: somebody ended this backend. It has detached, or will as soon as its calls unwind. */
+export class BackendTerminatedError extends PallocError {
+  constructor() {
+    super("57P01", "terminating connection due to administrator command");
+  }
+}
+
 /** 42P01 or 42P07: a relation that does not exist, or one that exists already. */
 export class RelationError extends PallocError {}
 

@@ -43,7 +43,10 @@ export interface SharedExports {
   markDead(slot: number): number;
   reap(slot: number): number;
   sleep(milliseconds: number): number;
-  lockNamed(index: number): number;
+  interrupt(slot: number, life: number, bits: number): number;
+  wakeInterrupted(slot: number, bits: number): number;
+  /** @param event - WAIT_ that others see meanwhile; absent is none */
+  lockNamed(index: number, event?: number): number;
   unlockNamed(index: number): number;
 
   pin(file: number, block: number): number;

@@ -26,6 +26,8 @@ export interface QueryGround {
   /** As they are now. */
   readonly settings: SettingValues;
   createTemporaryFile(context: MemoryContext, onClose: () => void): TemporaryFile;
+  /** What others ask of the backend. */
+  checkInterrupts(): void;
 }
 
 /** Temporary files of queries: forgotten when they are closed. */
@@ -119,11 +121,12 @@ export class Query {
    * Ends the query if somebody wants it: to be called in loops that never wait. Costs a look at the
    * clock.
    *
-   * @throws {@link PallocError} 57014
+   * @throws {@link PallocError} 57014, {@link BackendTerminatedError} 57P01: the session has ended
    * @see PostgreSQL: src/include/miscadmin.h, CHECK_FOR_INTERRUPTS
    */
   checkInterrupts(): void {
     this.#cancellation.check();
+    this.#ground.checkInterrupts();
   }
 
   /** The next part of a query that is run in parts has a time limit of its own. @internal */

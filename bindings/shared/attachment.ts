@@ -5,19 +5,28 @@
 
 import {
   LOCK_CHECKPOINT,
+  LOCK_CONTROL,
+  LOCK_JOURNAL,
   REGION_HURRY_OFFSET,
   REGION_STATUS_OFFSET,
   SLOT_SLEEP_VALUE_OFFSET,
   SLOT_SLEEPING_ON_OFFSET,
+  SLOT_WAIT_EVENT_OFFSET,
   ST_ALREADY_LOCKED,
   ST_BUSY,
   ST_GONE,
+  ST_INTERRUPTED,
   ST_WAIT,
   STATUS_RUNNING,
+  WAIT_CHECKPOINT_DONE,
+  WAIT_CONTROL_FILE,
+  WAIT_LOCK_EXTEND,
+  WAIT_WAL_WRITE_LOCK,
 } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
-import { ClosedError } from "../abi/errors.ts";
+import { ClosedError, type PallocError } from "../abi/errors.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
+import { Interrupts, type Statement } from "./interrupts.ts";
 import { PAUSE, type Routine, SELF, SLEEP } from "./routine.ts";
 import { errorOf, waitedTooLong } from "./statuses.ts";
 import { canSleep } from "./threads.ts";
@@ -54,37 +63,61 @@ export class Attachment {
   readonly buffer: SharedArrayBuffer;
   readonly i32: Int32Array;
   readonly slot: number;
-  readonly mayBlock: boolean;
+  /** What others ask of this backend. */
+  readonly interrupts: Interrupts;
   readonly #slotAddress: number;
-  #closed = false;
+  #mayBlock: boolean;
+  #closedBy: PallocError | undefined;
 
-  constructor(exports: SharedExports, buffer: SharedArrayBuffer, slot: number, mayBlock: boolean) {
+  /** @param statementTimeout - milliseconds; 0 is none */
+  constructor(
+    exports: SharedExports,
+    buffer: SharedArrayBuffer,
+    slot: number,
+    mayBlock: boolean,
+    statementTimeout = 0,
+  ) {
     this.exports = exports;
     this.buffer = buffer;
     this.i32 = new Int32Array(buffer);
     this.slot = slot;
-    this.mayBlock = mayBlock;
+    this.#mayBlock = mayBlock;
     this.#slotAddress = exports.slotAddress(slot) >>> 0;
+    this.interrupts = new Interrupts(this.i32, this.#slotAddress, statementTimeout);
     exports.enter(slot, mayBlock ? 1 : 0);
+  }
+
+  /** Whether this thread may sleep for long. */
+  get mayBlock(): boolean {
+    return this.#mayBlock;
+  }
+
+  /** From now on this thread's waits are bounded: others' ends are noticed in its event loop. */
+  stayAwake(): void {
+    if (!this.#mayBlock || this.closed) return;
+    this.#mayBlock = false;
+    this.exports.enter(this.slot, 0);
   }
 
   /** Whether the backend has detached, and so holds nothing any more. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#closedBy !== undefined;
   }
 
-  /** From now on every call throws that the backend is closed. */
+  /** From now on every call throws that the backend is closed, or why it had to end. */
   close(): void {
-    this.#closed = true;
+    const error = this.interrupts.reason ?? new ClosedError("the backend");
+    this.#closedBy = error;
+    this.interrupts.close();
     const closed = (): never => {
-      throw new ClosedError("the backend");
+      throw error;
     };
     this.exports = new Proxy({} as SharedExports, { get: () => closed });
   }
 
-  /** @throws {@link ClosedError} after `close` */
+  /** @throws {@link ClosedError} after `close`, or 57P01 */
   mustBeOpen(): void {
-    if (this.#closed) throw new ClosedError("the backend");
+    if (this.#closedBy !== undefined) throw this.#closedBy;
   }
 
   /** When a call that begins now has waited long enough. */
@@ -92,18 +125,34 @@ export class Attachment {
     return this.mayBlock ? Number.POSITIVE_INFINITY : performance.now() + BOUNDED_WAIT_MS;
   }
 
-  /** Sleeps on the word that a status registered. @throws when the region is gone or time is up */
-  sleep(deadline: number, milliseconds: number = LOOK_AGAIN_MS): void {
-    const bound = this.mayBlock ? LOOK_AGAIN_MS : napMs;
-    const status = this.exports.sleep(Math.min(bound, Math.ceil(milliseconds)));
-    if (status < 0) throw errorOf(status, this.i32);
+  /**
+   * Sleeps on the word that a status registered.
+   *
+   * @param longest - when to look again in any case, in milliseconds
+   * @throws when the region is gone, time is up, or somebody asks for it
+   */
+  sleep(deadline: number, statement?: Statement, longest: number = LOOK_AGAIN_MS): void {
+    const { interrupts } = this;
+    const milliseconds = interrupts.bound(
+      statement,
+      this.mayBlock ? longest : Math.min(napMs, longest),
+    );
+    const status = this.exports.sleep(milliseconds);
+    if (status < 0 && status !== ST_INTERRUPTED) throw errorOf(status, this.i32);
+    interrupts.check(statement);
     if (performance.now() > deadline) throw waitedTooLong(BOUNDED_WAIT_MS);
   }
 
-  /** Lets others run for a moment. @throws when the region is gone or time is up */
-  pause(deadline: number): void {
+  /** Lets others run for a moment. @throws as {@link sleep} */
+  pause(deadline: number, statement: Statement): void {
     this.delay(PAUSE_MS);
+    this.interrupts.check(statement);
     if (performance.now() > deadline) throw waitedTooLong(BOUNDED_WAIT_MS);
+  }
+
+  /** Says what this backend waits for, or 0; where wasm does not know. */
+  setWaitEvent(event: number): void {
+    Atomics.store(this.i32, (this.#slotAddress + SLOT_WAIT_EVENT_OFFSET) / WORD_BYTES, event);
   }
 
   /** Lets time pass in this thread. Ends early with the region. */
@@ -115,24 +164,59 @@ export class Attachment {
   }
 
   /** As {@link sleep}, without blocking the thread. The word is looked at anew in any case. */
-  async awaitWord(signal?: CancelSignal, milliseconds: number = LOOK_AGAIN_MS): Promise<void> {
+  async awaitWord(
+    statement: Statement,
+    signal?: CancelSignal,
+    longest: number = LOOK_AGAIN_MS,
+  ): Promise<void> {
     const words = this.i32;
     const word = (words[(this.#slotAddress + SLOT_SLEEPING_ON_OFFSET) / WORD_BYTES] ?? 0) >>> 0;
     const value = words[(this.#slotAddress + SLOT_SLEEP_VALUE_OFFSET) / WORD_BYTES] ?? 0;
-    if (word === 0) return this.rest(POLL_MS);
-    if (waitAsync === undefined) return this.rest(POLL_MS);
-    const bound = Math.min(LOOK_AGAIN_MS, Math.ceil(milliseconds));
-    const waiting = waitAsync(words, word / WORD_BYTES, value, bound).value;
-    if (typeof waiting !== "string") await keepingAlive(waiting, signal);
+    if (word === 0 || waitAsync === undefined) {
+      await this.rest(POLL_MS);
+      this.interrupts.check(statement);
+      return;
+    }
+    this.interrupts.check(statement);
+    const milliseconds = this.interrupts.bound(statement, longest);
+    const waiting = waitAsync(words, word / WORD_BYTES, value, milliseconds).value;
+    if (typeof waiting !== "string") await this.#keepingAlive(waiting, signal);
     this.exports.sleep(0);
     this.mustRun();
+    this.interrupts.check(statement);
   }
 
   /** Lets time pass without blocking the thread. A long rest ends early with the region. */
   async rest(milliseconds: number, signal?: CancelSignal): Promise<void> {
     const long = milliseconds >= LONG_REST_MS && waitAsync !== undefined;
-    await keepingAlive(long ? this.#statusChange(milliseconds) : elapsed(milliseconds), signal);
+    const over = long ? this.#statusChange(milliseconds) : elapsed(milliseconds);
+    await this.#keepingAlive(over, signal);
     this.mustRun();
+  }
+
+  /**
+   * A pending `waitAsync` alone would let a Node process end; a timer holds it until then. Ends with
+   * what is waited for, an abort, or an interrupt.
+   */
+  async #keepingAlive(waiting: Promise<unknown>, signal?: CancelSignal): Promise<void> {
+    const timer = setInterval(() => {}, LOOK_AGAIN_MS);
+    let forget = (): void => {};
+    const given = new Promise<void>((resolve) => {
+      const given = (): void => resolve();
+      const forgetInterrupt = this.interrupts.onRaised(given);
+      if (signal?.aborted === true) resolve();
+      signal?.addEventListener("abort", given, { once: true });
+      forget = () => {
+        forgetInterrupt();
+        signal?.removeEventListener("abort", given);
+      };
+    });
+    try {
+      await Promise.race([waiting, given]);
+    } finally {
+      forget();
+      clearInterval(timer);
+    }
   }
 
   async #statusChange(milliseconds: number): Promise<void> {
@@ -183,7 +267,7 @@ export class Attachment {
    */
   *lockNamed(lock: number): Routine<void> {
     for (;;) {
-      const status = this.exports.lockNamed(lock);
+      const status = this.exports.lockNamed(lock, waitForNamed(lock));
       if (lock === LOCK_CHECKPOINT) this.#hurry(status === ST_WAIT ? 1 : 0);
       if (status === ST_WAIT) yield SLEEP;
       else if (status === ST_ALREADY_LOCKED) yield SELF;
@@ -209,27 +293,13 @@ export class Attachment {
   }
 }
 
-function elapsed(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+/** What others see while a backend waits for a named lock. */
+function waitForNamed(lock: number): number {
+  if (lock === LOCK_CHECKPOINT) return WAIT_CHECKPOINT_DONE;
+  if (lock === LOCK_CONTROL) return WAIT_CONTROL_FILE;
+  return lock === LOCK_JOURNAL ? WAIT_WAL_WRITE_LOCK : WAIT_LOCK_EXTEND;
 }
 
-/** A pending `waitAsync` alone would let a Node process end; a timer holds it until then. */
-async function keepingAlive(waiting: Promise<unknown>, signal?: CancelSignal): Promise<void> {
-  const timer = setInterval(() => {}, LOOK_AGAIN_MS);
-  let forget = (): void => {};
-  try {
-    if (signal === undefined) await waiting;
-    else {
-      const abortion = new Promise<void>((resolve) => {
-        const aborted = (): void => resolve();
-        if (signal.aborted) resolve();
-        signal.addEventListener("abort", aborted, { once: true });
-        forget = () => signal.removeEventListener("abort", aborted);
-      });
-      await Promise.race([waiting, abortion]);
-    }
-  } finally {
-    forget();
-    clearInterval(timer);
-  }
+function elapsed(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

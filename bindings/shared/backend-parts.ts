@@ -49,6 +49,8 @@ export interface BackendGround {
   warn(message: string): void;
   /** @throws {@link ClosedError} once the backend has detached */
   mustBeAttached(): void;
+  /** Detaches: somebody has asked for it, and nothing of this backend is under way any more. */
+  end(): void;
 }
 
 /** The parts of one backend. @internal */
@@ -64,6 +66,7 @@ export class BackendParts {
   readonly writers: WriterGround;
   readonly prewarm: Prewarm;
   readonly #ground: BackendGround;
+  #depth = 0;
 
   constructor(ground: BackendGround) {
     const { attachment, storage, settings, warn } = ground;
@@ -101,8 +104,21 @@ export class BackendParts {
 
   /** Runs a routine in this thread. */
   runSync<Result>(routine: Routine<Result>): Result {
+    const { attachment, storage } = this.#ground;
     this.#ground.mustBeAttached();
-    return runSync(this.#ground.attachment, this.#ground.storage, routine);
+    this.#depth += 1;
+    try {
+      return runSync(attachment, storage, routine);
+    } finally {
+      this.#depth -= 1;
+      this.endIfAsked();
+    }
+  }
+
+  /** Detaches if somebody has asked for it, unless a call is under way that will. */
+  endIfAsked(): void {
+    if (this.#ground.attachment.interrupts.reason === undefined || this.#depth > 0) return;
+    this.#ground.end();
   }
 
   /** Runs a routine without blocking this thread. */

@@ -12,16 +12,21 @@
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
-import { ProcessMemory, type ProcessMemoryOptions } from "../process/memory.ts";
-import type { StorageManager, StorageOpener } from "../storage/manager.ts";
-import { abandoned, admit, admitSync, claimOrClose, leave } from "./attach.ts";
+import { ProcessMemory } from "../process/memory.ts";
+import type { StorageManager } from "../storage/manager.ts";
+import { Activity, type ActivityRow, type ActivityState, activityRows } from "./activity.ts";
+import { abandoned, admit, admitSync, type ClaimOptions, claimOrClose, leave } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
+import type { BackendOptions, CreateOptions } from "./backend-options.ts";
 import { BackendParts } from "./backend-parts.ts";
 import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
+import { watchWorkers } from "./forwarding.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
+import { type BackendTarget, cancelBackend, terminateBackend } from "./interrupts.ts";
 import { serveReads } from "./io-workers.ts";
 import type { LockManager } from "./lock-manager.ts";
+import type { ParameterName } from "./parameters.ts";
 import type { PrewarmOptions } from "./prewarm.ts";
 import { checkName, Relation } from "./relation.ts";
 import { checkShorter } from "./relation-pages.ts";
@@ -35,37 +40,11 @@ import {
   browserIdentity,
   nodeIdentity,
   type ThreadIdentity,
+  type WatchableWorker,
   warnOnNode,
 } from "./threads.ts";
 import { SharedViews } from "./views.ts";
 import { BackgroundWriter, Checkpointer } from "./writers.ts";
-
-/** How a backend attaches. */
-export interface BackendOptions {
-  /** Of the backend's own {@link ProcessMemory}. Default: 64 MB, release build. */
-  readonly memory?: ProcessMemoryOptions;
-  /** Opens the storage where a thread cannot load the module that the handle names. */
-  readonly storage?: StorageOpener;
-  /**
-   * Takes one of the slots that are kept for helper threads, not one of max_connections. For a
-   * thread that calls `runIoWorkerSync`. Default false.
-   */
-  readonly helper?: boolean;
-  /**
-   * Gets warnings: pins that were leaked, pages that were zeroed. Default: Node's
-   * `process.emitWarning`.
-   */
-  readonly onWarning?: (message: string) => void;
-}
-
-/** How a relation is made. */
-export interface CreateOptions {
-  /**
-   * Seen by this backend alone, kept in its local buffers, gone when it detaches; no checkpoint
-   * knows of it. Its name hides a relation of the same name that all see. Default false.
-   */
-  readonly temporary?: boolean;
-}
 
 /** One thread's place in a region. */
 export class Backend {
@@ -87,7 +66,10 @@ export class Backend {
   readonly #identity: ThreadIdentity;
   readonly #warn: (message: string) => void;
   readonly #forgetExit: () => void;
+  readonly #activity: Activity;
   #detached = false;
+  #leaving = false;
+  #beforeDetach: () => void = () => {};
 
   private constructor(parts: BackendOrigin) {
     const { attachment, storage } = parts;
@@ -108,12 +90,15 @@ export class Backend {
       memory,
       warn: parts.warn,
       mustBeAttached,
+      end: () => this.detach(),
     });
     this.buffers = this.#parts.buffers;
     this.locks = this.#parts.locks;
     const { exports } = attachment;
     this.views = new SharedViews({ handle: parts.handle, exports, mustBeOpen: mustBeAttached });
     this.#forgetExit = atThreadExit(() => this.detach());
+    this.#activity = new Activity(attachment.buffer, attachment.slot);
+    void attachment.interrupts.listen(() => this.#parts.endIfAsked());
   }
 
   /**
@@ -136,14 +121,14 @@ export class Backend {
       });
     }
     const storage = openStorageSync(handle.storage, options.storage);
-    const attachment = claimOrClose({ handle, identity, storage, helper: options.helper ?? false });
+    const attachment = claimOrClose({ handle, identity, storage, ...claimOptions(options) });
     try {
       admitSync(handle, attachment);
       const memory = ProcessMemory.createSync(options.memory);
       const warn = options.onWarning ?? warnOnNode;
       return new Backend({ handle, identity, storage, attachment, memory, warn });
     } catch (error) {
-      throw abandoned(error, attachment, storage, identity);
+      throw abandoned(error, { handle, identity, storage, attachment });
     }
   }
 
@@ -152,14 +137,14 @@ export class Backend {
     checkHandle(handle);
     const identity = nodeIdentity() ?? (await browserIdentity(handle.region));
     const storage = await openStorage(handle.storage, options.storage);
-    const attachment = claimOrClose({ handle, identity, storage, helper: options.helper ?? false });
+    const attachment = claimOrClose({ handle, identity, storage, ...claimOptions(options) });
     try {
       await admit(handle, attachment);
       const memory = await ProcessMemory.create(options.memory);
       const warn = options.onWarning ?? warnOnNode;
       return new Backend({ handle, identity, storage, attachment, memory, warn });
     } catch (error) {
-      throw abandoned(error, attachment, storage, identity);
+      throw abandoned(error, { handle, identity, storage, attachment });
     }
   }
 
@@ -355,7 +340,95 @@ export class Backend {
   }
 
   #mustBeAttached(): void {
-    if (this.#detached) throw new ClosedError("the backend");
+    if (this.#detached) throw this.#attachment.interrupts.reason ?? new ClosedError("the backend");
+  }
+
+  // ── Being one of many ──────────────────────────────────────────────────────────────────────────
+
+  /** Rows of `pg_stat_activity`: every backend that is attached, helpers included. */
+  activity(): ActivityRow[] {
+    this.#mustBeAttached();
+    return activityRows(this.#attachment.buffer);
+  }
+
+  /**
+   * Says in this backend's row what it does. From `"active"` to the next call it is one statement:
+   * statement_timeout counts from here, and a cancellation from before does not concern it. A call
+   * outside of that is a statement of its own.
+   *
+   * @param query - shown in the row; up to 831 bytes, longer ones are cut
+   * @see PostgreSQL: src/backend/utils/activity/backend_status.c, pgstat_report_activity
+   */
+  reportActivity(state: ActivityState, query?: string): void {
+    this.#mustBeAttached();
+    this.#activity.report(state, query);
+    if (state === "active") this.#attachment.interrupts.begin();
+    else this.#attachment.interrupts.end();
+  }
+
+  /**
+   * Asks backends to cancel what they do: it fails with 57014. One that waits notices at once, one
+   * that works at its next wait or read.
+   *
+   * @returns false if there is no such backend
+   * @see PostgreSQL: src/backend/storage/ipc/signalfuncs.c, pg_cancel_backend
+   */
+  cancelBackend(target: BackendTarget): boolean {
+    this.#mustBeAttached();
+    return cancelBackend(this.#attachment.exports, this.settings.slots, target);
+  }
+
+  /**
+   * Asks backends to end: what they do fails with 57P01, and they detach. The thread goes on.
+   *
+   * @returns false if there is no such backend
+   * @see PostgreSQL: src/backend/storage/ipc/signalfuncs.c, pg_terminate_backend
+   */
+  terminateBackend(target: BackendTarget): boolean {
+    this.#mustBeAttached();
+    return terminateBackend(this.#attachment.exports, this.settings.slots, target);
+  }
+
+  /**
+   * Looks whether somebody has asked this backend to cancel or to end; for long work that neither
+   * waits nor reads. A few nanoseconds.
+   *
+   * @throws {@link PallocError} 57014, {@link BackendTerminatedError} 57P01: then it has detached
+   * @see PostgreSQL: src/include/miscadmin.h, CHECK_FOR_INTERRUPTS
+   */
+  checkInterrupts(): void {
+    this.#mustBeAttached();
+    try {
+      this.#attachment.interrupts.checkNow();
+    } finally {
+      this.#parts.endIfAsked();
+    }
+  }
+
+  /** Has `work` done before anything is given back: a session rolls back then. @internal */
+  beforeDetach(work: () => void): void {
+    this.#beforeDetach = work;
+  }
+
+  /** A session has set a parameter that others look at. @internal */
+  settingChanged(name: ParameterName): void {
+    const { application_name, statement_timeout } = this.settings.values;
+    if (name === "application_name") this.#activity.rename(application_name);
+    else if (name === "statement_timeout") this.#attachment.interrupts.limit(statement_timeout);
+  }
+
+  /** Why the backend is to end, if somebody has asked for it. @internal */
+  get endReason(): PallocError | undefined {
+    return this.#attachment.interrupts.reason;
+  }
+
+  /**
+   * Has the region's owner told of the end of a worker that this thread created before it attached.
+   * Later ones are seen by themselves. Node only.
+   */
+  watch(worker: WatchableWorker): void {
+    this.#mustBeAttached();
+    watchWorkers(this.#handle, [worker]);
   }
 
   /**
@@ -365,7 +438,16 @@ export class Backend {
    * thread ends in an orderly way.
    */
   detach(): void {
-    if (this.#detached) return;
+    if (this.#leaving) return;
+    this.#leaving = true;
+    try {
+      this.#beforeDetach();
+    } finally {
+      this.#leave();
+    }
+  }
+
+  #leave(): void {
     this.#detached = true;
     this.#forgetExit();
     this.#warnOfLeaks();
@@ -373,8 +455,7 @@ export class Backend {
       this.#parts.temporary.detach();
       this.memory.dispose();
     } finally {
-      leave(this.#attachment);
-      this.#attachment.close();
+      leave(this.#handle, this.#attachment);
       this.buffers.close();
       this.#storage.closeSync();
       this.#identity.release();
@@ -389,6 +470,11 @@ export class Backend {
   [Symbol.dispose](): void {
     this.detach();
   }
+}
+
+function claimOptions(options: BackendOptions): ClaimOptions {
+  const { helper = false, role, applicationName = "", last = false } = options;
+  return { helper, role, applicationName, last };
 }
 
 interface BackendOrigin {

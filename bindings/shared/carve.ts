@@ -49,6 +49,7 @@ const PART_NAMES = [
   "Lock Partitions",
   "Fast Path Strong Relation Lock Data",
   "Fast-Path Lock Array",
+  "Backend Status Array",
   "Buffer Blocks",
 ] as const;
 

@@ -28,6 +28,7 @@ import {
   LOCK_CONTROL,
   LOCK_EXTENSION,
   LOCK_JOURNAL,
+  WAIT_CHECKPOINT_WRITE_DELAY,
 } from "../../assembly/common/constants.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
@@ -172,7 +173,8 @@ export class Checkpoints {
       onProgress?.(place, total);
       const due = started + (place / total) * spreadSeconds * MILLISECONDS;
       while (performance.now() < due && !attachment.isHurried) {
-        yield { op: "delay", milliseconds: Math.min(REST_MS, due - performance.now()) };
+        const milliseconds = Math.min(REST_MS, due - performance.now());
+        yield { op: "delay", milliseconds, event: WAIT_CHECKPOINT_WRITE_DELAY };
       }
       yield PAUSE;
     });

@@ -29,6 +29,8 @@ export interface SharedMemoryHandle {
   readonly kind: "palloc.SharedMemory";
   /** Random name of the region; tells one from another. */
   readonly region: string;
+  /** Node's thread id of the owner. */
+  readonly owner: number;
   readonly memory: WasmMemory<SharedArrayBuffer>;
   readonly module: WasmModule;
   readonly settings: SettingValues;

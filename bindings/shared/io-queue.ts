@@ -1,11 +1,12 @@
 /**
  * Reads that I/O workers do for this backend (assembly/buffer/ioqueue.ts): a request is made, and
- * awaited like any other word of shared memory, so that a thread that must not block reads too.
+ * awaited like any other word of shared memory, so that a thread that must not block reads too; at
+ * once, or after other work.
  *
  * PostgreSQL: src/backend/storage/aio/method_worker.c, pgaio_worker_submit
  */
 
-import { REQUEST_RETURNED, ST_MISS, ST_WAIT } from "../../assembly/common/constants.ts";
+import { ST_MISS, ST_WAIT } from "../../assembly/common/constants.ts";
 import type { Attachment } from "./attachment.ts";
 import { type Routine, SLEEP } from "./routine.ts";
 
@@ -20,18 +21,16 @@ export class IoQueue {
     this.isOpen = isOpen;
   }
 
-  /**
-   * Has a worker read neighbours, IO_REQUEST_PAGES at most, into frames that are this backend's to
-   * read into. REQUEST_DONE: they are valid. REQUEST_FAILED: they are nobody's, or valid by now.
-   * REQUEST_RETURNED: they are this backend's as before. Where it throws, what is this backend's is
-   * ended.
-   */
-  *read(id: number, block: number, buffers: readonly number[]): Routine<number> {
-    const request = this.submit(id, block, buffers);
-    return request === ST_MISS ? REQUEST_RETURNED : yield* this.ended(request, buffers);
+  /** Whether a request can be made now: one is free, and there is a worker. */
+  get accepts(): boolean {
+    return this.#attachment.exports.beginRequest(0, 0) >= 0;
   }
 
-  /** Makes a request and goes on; ST_MISS if all are in use, or no worker is there. */
+  /**
+   * Asks a worker to read neighbours, IO_REQUEST_PAGES at most, into frames that are this backend's
+   * to read into; ST_MISS, and they are its own as before, if all requests are in use or no worker
+   * is there.
+   */
   submit(id: number, block: number, buffers: readonly number[]): number {
     const { exports } = this.#attachment;
     const request = exports.beginRequest(id, block);
@@ -40,7 +39,10 @@ export class IoQueue {
     return exports.submitRequest(request) < 0 ? ST_MISS : request;
   }
 
-  /** Waits for the end of a request, as {@link read} does. */
+  /**
+   * Waits for the end of a request. REQUEST_DONE: its frames are valid. REQUEST_FAILED: they are
+   * nobody's, or valid by now. Where it throws, what is this backend's is ended.
+   */
   *ended(request: number, buffers: readonly number[]): Routine<number> {
     try {
       for (;;) {
@@ -57,7 +59,7 @@ export class IoQueue {
   /** Waits no longer: the frames are ended, or left to the worker that has them. */
   forsake(request: number, buffers: readonly number[]): void {
     const { exports } = this.#attachment;
-    if (exports.forsakeRequest(request) !== REQUEST_RETURNED) return;
+    if (exports.forsakeRequest(request) !== ST_MISS) return;
     for (const buffer of buffers) exports.finishRead(buffer, 0);
   }
 }

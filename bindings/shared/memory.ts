@@ -12,10 +12,13 @@ import {
   BLOCK_BYTES,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
+  LIFE_ENDED,
   LIFE_REFUSED,
   LIFE_STATE_BITS,
   LIFE_STATE_MASK,
+  LIFE_WATCHED,
   PARTS,
+  REGION_CLOSING_OFFSET,
   REGION_JOURNAL_RECORDS_OFFSET,
   REGION_REQUESTS_OFFSET,
   ST_BUSY,
@@ -25,14 +28,19 @@ import { ClosedError, PallocError } from "../abi/errors.ts";
 import { compile } from "../abi/load.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import type { StorageManager } from "../storage/manager.ts";
+import { type ActivityRow, activityRows } from "./activity.ts";
+import { Admission } from "./admission.ts";
 import { ownedRegions } from "./attach.ts";
+import { Backend } from "./backend.ts";
 import { type CarvedRegion, carve, checkSegments } from "./carve.ts";
 import { readControl } from "./control.ts";
 import { type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { type HelperError, Helpers, type ScriptAddress } from "./helper-threads.ts";
+import { type BackendTarget, cancelBackend, terminateBackend } from "./interrupts.ts";
 import { startIoWorkers } from "./io-workers.ts";
 import { initialiseStorage, type RecoveryResult, recover, restart } from "./recovery.ts";
 import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
+import { type ShutdownOptions, shutDown } from "./shutdown.ts";
 import {
   type BackendRow,
   type BufferStatistics,
@@ -45,14 +53,19 @@ import {
   usageCounts,
 } from "./statistics.ts";
 import { removeTemporaries } from "./temp-relations.ts";
-import { type ThreadWatch, type WatchableWorker, watchThreads } from "./threads.ts";
+import {
+  atThreadExit,
+  nodeIdentity,
+  type ThreadWatch,
+  type WatchableWorker,
+  watchThreads,
+} from "./threads.ts";
 import { SharedViews } from "./views.ts";
+import { changed } from "./word-change.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** A reaper that met a partition lock in use tries again after this. */
 const REAP_AGAIN_MS = 1;
-/** Where the engine has no Atomics.waitAsync, attach requests are looked for this often. */
-const POLL_MS = 20;
 
 /** Script of the writers' thread, from this folder. */
 const WRITER_ENTRY = "../writer-worker.js";
@@ -102,6 +115,8 @@ export class SharedMemory {
   readonly #watch: ThreadWatch;
   readonly #helpers: Helpers;
   readonly #listeners = new Set<(death: BackendDeath) => void>();
+  readonly #admission: Admission;
+  readonly #forgetExit: () => void;
   #closed = false;
   #closing: Promise<void> | undefined;
 
@@ -116,6 +131,8 @@ export class SharedMemory {
     const { handle, exports } = parts;
     this.views = new SharedViews({ handle, exports, mustBeOpen: () => this.#mustBeOpen() });
     this.#watch = watchThreads(this.handle.region, (token) => this.#threadEnded(token));
+    this.#admission = new Admission(exports, this.#buffer, this.#watch);
+    this.#forgetExit = atThreadExit(() => this.#end());
     this.#helpers = new Helpers(handle, (worker) => this.#watch.watch(worker));
     ownedRegions.set(this.handle.region, { admitSync: (slot) => this.#admit(slot, true) });
     void this.#listen();
@@ -142,6 +159,7 @@ export class SharedMemory {
       const handle: SharedMemoryHandle = {
         kind: "palloc.SharedMemory",
         region: crypto.randomUUID(),
+        owner: nodeIdentity()?.token ?? 0,
         memory: region.memory,
         module,
         settings: settings.values,
@@ -244,23 +262,89 @@ export class SharedMemory {
     return backendRows(this.#exports, this.#slots());
   }
 
+  /** Rows of `pg_stat_activity`: every backend that is attached, helpers included. */
+  activity(): ActivityRow[] {
+    this.#mustBeOpen();
+    return activityRows(this.#buffer);
+  }
+
+  /**
+   * Asks backends to cancel what they do: it fails with 57014. @returns false if there is none
+   */
+  cancelBackend(target: BackendTarget): boolean {
+    this.#mustBeOpen();
+    return cancelBackend(this.#exports, this.#slots(), target);
+  }
+
+  /**
+   * Asks backends to end: what they do fails with 57P01, and they detach; a thread that computes
+   * and never waits does not notice. @returns false if there is none
+   */
+  terminateBackend(target: BackendTarget): boolean {
+    this.#mustBeOpen();
+    return terminateBackend(this.#exports, this.#slots(), target);
+  }
+
+  /**
+   * Ends the region in one of PostgreSQL's three modes. Smart waits until all clients have detached;
+   * fast has them end, 57P01; both then take a checkpoint. Immediate is {@link close}. From the
+   * beginning on an attach fails with 57P03. Backends of this very thread count as well.
+   *
+   * @throws {@link PallocError} 57014 if clients are still there when the time is up; the region
+   *   runs on, closed to newcomers, and may be shut down again
+   */
+  shutdown(options: ShutdownOptions = {}): Promise<void> {
+    this.#mustBeOpen();
+    const lastClient = this.settings.maxConnections;
+    return shutDown(
+      {
+        forbidAttaching: () => this.#setClosing(1),
+        clients: () => this.backends().filter(({ slot }) => slot <= lastClient),
+        terminate: (slot) => void this.terminateBackend({ slot }),
+        checkpoint: () => this.#lastCheckpoint(),
+        close: () => this.close(),
+      },
+      options,
+    );
+  }
+
+  #setClosing(closing: number): void {
+    Atomics.store(new Int32Array(this.#buffer), REGION_CLOSING_OFFSET / WORD_BYTES, closing);
+  }
+
+  async #lastCheckpoint(): Promise<void> {
+    const storage = unclosable(this.#storage);
+    const lastBackend = await Backend.attach(this.handle, { storage: () => storage, last: true });
+    try {
+      await lastBackend.checkpoint();
+    } finally {
+      lastBackend.detach();
+    }
+  }
+
   /**
    * Shuts the region down: every further call of a backend fails with 57P01, sleepers wake to that,
-   * helper threads end, and the storage is closed. Dirty pages are not written: take a checkpoint
-   * before. Idempotent.
+   * helper threads end, and the storage is closed. Dirty pages are not written: the next start
+   * finds the last checkpoint; {@link shutdown} takes one. Idempotent.
    */
   close(): Promise<void> {
     this.#closing ??= this.#shutDown();
     return this.#closing;
   }
 
-  async #shutDown(): Promise<void> {
+  /** Every call fails from now on. Also where this thread ends in an orderly way. */
+  #end(): void {
     this.#closed = true;
     ownedRegions.delete(this.handle.region);
     this.#watch.close();
+    this.#forgetExit();
     this.#exports.setStatus(STATUS_SHUTDOWN);
     this.#exports.wakeEverybody();
     this.#exports.requestAttach();
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#end();
     try {
       if (this.#helpers.count > 0) await this.#helpers.close();
     } finally {
@@ -295,26 +379,28 @@ export class SharedMemory {
   }
 
   async #answer(slot: number): Promise<void> {
-    const life = this.#exports.slotLife(slot);
-    if ((life & LIFE_STATE_MASK) !== LIFE_CLAIMED) return;
-    const watched = await this.#watch.confirms(life >>> LIFE_STATE_BITS);
-    if (!this.#closed) this.#admit(slot, watched);
+    const life = this.#exports.slotLife(slot) >>> 0;
+    if ((life & LIFE_STATE_MASK) === LIFE_ENDED) this.#threadEnded(life >>> LIFE_STATE_BITS);
+    const verdict = await this.#admission.judge(slot);
+    if (!this.#closed && verdict !== undefined) this.#admit(slot, verdict === "admit");
   }
 
-  #admit(slot: number, watched: boolean): void {
-    this.#exports.advanceSlot(slot, LIFE_CLAIMED, watched ? LIFE_ACTIVE : LIFE_REFUSED);
+  #admit(slot: number, admitted: boolean): void {
+    for (const state of [LIFE_CLAIMED, LIFE_WATCHED]) {
+      this.#exports.advanceSlot(slot, state, admitted ? LIFE_ACTIVE : LIFE_REFUSED);
+    }
     const word = (this.#exports.slotAddress(slot) >>> 0) / WORD_BYTES;
     Atomics.notify(new Int32Array(this.#buffer), word);
   }
 
   // ── Death ──────────────────────────────────────────────────────────────────────────────────────
 
-  /** A thread has ended: whatever slots it had are given back. */
+  /** A thread has ended, and with it its workers: whatever slots they had are given back. */
   #threadEnded(token: number): void {
     if (this.#closed) return;
     for (const { slot, threadId } of backendRows(this.#exports, this.#slots())) {
-      if (threadId !== token || this.#exports.markDead(slot) === 0) continue;
-      this.#reap(slot, token);
+      if (threadId !== token && this.#admission.watcherOf(slot) !== token) continue;
+      if (this.#exports.markDead(slot) !== 0) this.#reap(slot, threadId);
     }
   }
 
@@ -345,6 +431,17 @@ export class SharedMemory {
   #mustBeOpen(): void {
     if (this.#closed) throw new ClosedError("the shared memory");
   }
+}
+
+/** The owner's storage for a backend of his thread, which must not close it. */
+function unclosable(storage: StorageManager): StorageManager {
+  return new Proxy(storage, {
+    get: (target, name) => {
+      if (name === "closeSync") return () => {};
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
 
 interface RegionParts {
@@ -393,19 +490,4 @@ function digestIn({ exports, memory }: CarvedRegion): (image: Uint8Array) => num
     scratch.set(image);
     return exports.pageDigest(address) >>> 0;
   };
-}
-
-/** Resolves when the word no longer has the value that was seen. */
-async function changed(words: Int32Array, index: number, seen: number): Promise<void> {
-  const { waitAsync } = Atomics as unknown as {
-    waitAsync?: (words: Int32Array, index: number, value: number) => { value: unknown };
-  };
-  if (waitAsync === undefined) {
-    await new Promise<void>((resolve) => {
-      const timer: unknown = setTimeout(resolve, POLL_MS);
-      (timer as { unref?(): void }).unref?.();
-    });
-  } else {
-    await waitAsync(words, index, seen).value;
-  }
 }

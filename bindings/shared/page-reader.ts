@@ -15,7 +15,7 @@ import {
   PAGE_CHECKSUM_OFFSET,
   PAGE_GOOD,
   REQUEST_DONE,
-  REQUEST_RETURNED,
+  ST_MISS,
   ST_SELF,
 } from "../../assembly/common/constants.ts";
 import type { DataCorruptedError } from "../abi/errors.ts";
@@ -45,6 +45,12 @@ interface PageRead {
   readonly bad: BadPage;
 }
 
+/** A read that an I/O worker has been asked for; its frames are not this backend's to end. */
+export interface StartedRead {
+  readonly request: number;
+  readonly read: PageRead;
+}
+
 /** What came of one page's read, besides the page. */
 interface ReadEnd {
   readonly error?: DataCorruptedError;
@@ -54,7 +60,7 @@ interface ReadEnd {
 const GOOD_END: ReadEnd = {};
 
 /** Of several pages, each in its place. */
-type ReadErrors = (DataCorruptedError | undefined)[];
+export type ReadErrors = (DataCorruptedError | undefined)[];
 
 /** What a `PageIo` needs. */
 export interface PageIoParts {
@@ -166,7 +172,7 @@ export class PageReader {
     bad: BadPage,
   ): Routine<ReadErrors> {
     const read = { id, block, buffers, context, bad };
-    if (!this.parts.queue.isOpen) return yield* this.#readHere(read);
+    if (!this.hasWorkers) return yield* this.#readHere(read);
     const errors: ReadErrors = [];
     for (let at = 0; at < buffers.length; at += IO_REQUEST_PAGES) {
       const next = at + IO_REQUEST_PAGES;
@@ -186,13 +192,53 @@ export class PageReader {
 
   /** Has a worker read, and reads here what no worker has taken, or read well. */
   *#readThere(read: PageRead): Routine<ReadErrors> {
-    const { id, block, buffers, context } = read;
+    const { id, block, buffers, context, bad } = read;
+    const started = this.start(id, block, buffers, context, bad);
+    return started === undefined ? yield* this.#readHere(read) : yield* this.end(started);
+  }
+
+  // ── In, by a worker, while this backend does something else ────────────────────────────────────
+
+  /** Whether reads go through I/O workers. */
+  get hasWorkers(): boolean {
+    return this.parts.queue.isOpen;
+  }
+
+  /** Whether {@link start} would find a worker now. */
+  get canStart(): boolean {
+    return this.hasWorkers && this.parts.queue.accepts;
+  }
+
+  /**
+   * Has a worker read neighbours, IO_REQUEST_PAGES at most; {@link end} or {@link forsake} follows.
+   * Undefined, and the reads are this backend's as before, if no worker can take them.
+   */
+  start(
+    id: number,
+    block: number,
+    buffers: readonly number[],
+    context: number,
+    bad: BadPage,
+  ): StartedRead | undefined {
+    const request = this.parts.queue.submit(id, block, buffers);
+    return request === ST_MISS
+      ? undefined
+      : { request, read: { id, block, buffers, context, bad } };
+  }
+
+  /** Waits for a worker's read; reads here what the worker could not. As {@link readEach}. */
+  *end({ request, read }: StartedRead): Routine<ReadErrors> {
+    const { buffers, context } = read;
     const began = this.parts.counts.begin();
-    const fate = yield* this.parts.queue.read(id, block, buffers);
-    if (fate === REQUEST_RETURNED) return yield* this.#readHere(read);
+    const fate = yield* this.parts.queue.ended(request, buffers);
     if (fate !== REQUEST_DONE) return yield* this.#readAgain(read);
     this.parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
     return buffers.map(() => undefined);
+  }
+
+  /** Waits for a worker's read no longer, with no look at what came of it. */
+  forsake({ request, read }: StartedRead): void {
+    this.parts.queue.forsake(request, read.buffers);
   }
 
   /**

@@ -12,11 +12,16 @@
  * there; and where they do not and storage takes hints, up to that many for each of the
  * effective_io_concurrency reads that may be under way.
  *
+ * Where I/O workers read, each read doubles the distance as far as pins allow, and runs are given
+ * to them ahead, as soon as they are whole; a run is waited for when its first page is asked for.
+ *
  * Rules that keep streams from waiting for each other: the first block of a run may wait, for
- * another backend's read or for a frame. From then on this backend owns a read that has not begun,
- * so that the neighbours never wait: who cannot be had at once ends the run. A neighbour that
- * another backend reads stays pinned and is waited for when its turn has come. A read is begun and
- * ended within one call; between two calls a stream has pins and nothing else.
+ * another backend's read or for a frame, while nothing is ahead. From then on this backend owns a
+ * read that has not begun, so that the neighbours never wait: who cannot be had at once ends the
+ * run. A neighbour that another backend reads stays pinned and is waited for in its turn.
+ * What this backend reads itself is begun and ended within one call. What a worker was asked for
+ * ends without this backend, whatever that waits for: between two calls a stream has pins, and
+ * requests that somebody else carries out.
  *
  * What fails, fails in its turn: of pages read together those that are good are delivered, and
  * where storage refuses to read several it is asked for each.
@@ -26,33 +31,25 @@
  */
 
 import {
-  BUFFER_MASK,
-  IN_PROGRESS,
   IO_CONTEXT_NORMAL,
+  IO_REQUEST_PAGES,
+  IO_REQUESTS,
   NEED_READ,
 } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
-import { ClosedError, DataCorruptedError, PallocError } from "../abi/errors.ts";
+import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";
-import { checkBlocks, StorageError } from "../storage/manager.ts";
 import { locateNow } from "./locate-now.ts";
 import type { BufferPoolParts, ReadMode } from "./number-pool.ts";
+import type { ReadErrors, StartedRead } from "./page-reader.ts";
 import { ReadHints } from "./read-hints.ts";
 import type { Routine } from "./routine.ts";
 import { pinBudget, type Strategy } from "./strategy.ts";
+import { type Ahead, aheadOf, foreign, isOfThePage, isReady, type Run } from "./stream-pages.ts";
+import { type BlockSource, StreamWindow } from "./stream-window.ts";
 import { isTemporary } from "./temp-numbers.ts";
 
-/** Blocks from `first` up to but not `end`. */
-export interface BlockRange {
-  readonly first: number;
-  readonly end: number;
-}
-
-/**
- * Which blocks a stream reads: a range, or a function that names the next one at each call, and
- * undefined at the end. It is asked ahead of what the stream has delivered.
- */
-export type BlockSource = BlockRange | (() => number | undefined);
+export type { BlockRange, BlockSource } from "./stream-window.ts";
 
 /** How a {@link ReadStream} reads. */
 export interface ReadStreamOptions {
@@ -72,15 +69,8 @@ export interface ReadStreamOptions {
   readonly full?: boolean;
 }
 
-/** A block that has been dealt with ahead of its turn. */
-interface Ahead {
-  readonly block: number;
-  /** Pinned, unless there is an error. */
-  readonly buffer: number;
-  /** Another backend was reading it. */
-  readonly foreign: boolean;
-  readonly error?: DataCorruptedError;
-}
+/** Requests that one stream has under way at most: others of its backend need some as well. */
+const MOST_STARTED = IO_REQUESTS >> 1;
 
 /** What cannot be said without a routine. */
 const LONG_WAY = Symbol("long way");
@@ -97,22 +87,17 @@ const LONG_WAY = Symbol("long way");
 export class ReadStream {
   readonly #parts: BufferPoolParts;
   readonly #id: ForkId;
-  readonly #source: () => number | undefined;
   readonly #strategy: Strategy | undefined;
   readonly #context: number;
   readonly #bad: "error" | "zero";
   readonly #combine: number;
-  readonly #maxDistance: number;
   readonly #pinBudget: number;
-  readonly #hints: ReadHints | undefined;
+  readonly #window: StreamWindow;
   readonly #temporary: boolean;
-  #distance: number;
-  /** Blocks that were asked for and not yet looked for. */
-  #window: number[] = [];
+  /** Most reads that I/O workers do at a time; 0: this backend reads itself. */
+  readonly #mostStarted: number;
+  #started = 0;
   #ahead: Ahead[] = [];
-  #ended = false;
-  /** The block behind the last one that was read. */
-  #following = -1;
   #block = -1;
   #busy = false;
   #closed = false;
@@ -134,20 +119,25 @@ export class ReadStream {
       options.maintenance === true ? maintenance_io_concurrency : effective_io_concurrency;
     this.#parts = parts;
     this.#id = id;
-    this.#source = typeof source === "function" ? source : counting(source);
     this.#strategy = strategy;
     this.#context = strategy?.context ?? IO_CONTEXT_NORMAL;
     this.#bad = mode === "zeroOnError" ? "zero" : "error";
     this.#temporary = isTemporary(id);
     this.#pinBudget = pinBudget(settings);
+    const overlaps = parts.io.hasWorkers && !this.#temporary;
+    this.#mostStarted = overlaps ? Math.min(Math.max(1, concurrency), MOST_STARTED) : 0;
     const pins = Math.min(strategy?.pinLimit ?? this.#pinBudget, this.#pinBudget, maxBlocks);
     const wanted = settings.ioCombineLimit * (concurrency + 1);
-    this.#maxDistance = Math.max(1, Math.min(Math.floor(pins), wanted));
-    this.#combine = Math.min(settings.ioCombineLimit, this.#maxDistance);
-    this.#distance = options.full === true ? this.#combine : 1;
-    const apart = options.sequential !== true && !this.#temporary;
+    const most = Math.max(1, Math.min(Math.floor(pins), wanted));
+    // Of a small pool one half is read while the other is delivered.
+    const whole = overlaps ? Math.min(IO_REQUEST_PAGES, Math.max(1, most >> 1)) : most;
+    this.#combine = Math.min(settings.ioCombineLimit, whole);
+    const apart = options.sequential !== true && !this.#temporary && !overlaps;
     const hinted = apart && concurrency > 0 && parts.io.takesHints;
-    this.#hints = hinted ? new ReadHints(parts, id, concurrency, this.#combine) : undefined;
+    const hints = hinted ? new ReadHints(parts, id, concurrency, this.#combine) : undefined;
+    const distance = options.full === true ? this.#combine : 1;
+    const limits = { distance, most, combine: this.#combine, overlaps, hints };
+    this.#window = new StreamWindow(source, limits);
   }
 
   /** Number of the block that was delivered last; -1 before the first. */
@@ -157,7 +147,7 @@ export class ReadStream {
 
   /** How many blocks the stream looks ahead at the moment. */
   get distance(): number {
-    return this.#distance;
+    return this.#window.distance;
   }
 
   /**
@@ -259,11 +249,21 @@ export class ReadStream {
   }
 
   #giveBack(): void {
-    const pinned = this.#ahead.filter(({ error }) => error === undefined);
+    this.#dropAhead();
+    this.#window.clear();
+  }
+
+  /** Gives back what was pinned and asked for ahead. */
+  #dropAhead(): void {
+    const dropped = this.#ahead;
     this.#ahead = [];
-    this.#window = [];
-    // A backend that has detached gave back all of its pins.
-    if (!this.#parts.attachment.closed) for (const { buffer } of pinned) this.#unpin(buffer);
+    this.#started = 0;
+    // A backend that has detached gave back all that it had.
+    if (this.#parts.attachment.closed) return;
+    for (const read of new Set(dropped.map(({ started }) => started))) {
+      if (read !== undefined) this.#parts.io.forsake(read);
+    }
+    for (const { error, buffer } of dropped) if (error === undefined) this.#unpin(buffer);
   }
 
   #unpin(buffer: number): void {
@@ -275,17 +275,18 @@ export class ReadStream {
   #atOnce(): BufferId | undefined | typeof LONG_WAY {
     const [ready] = this.#ahead;
     if (ready !== undefined) {
-      if (ready.foreign || ready.error !== undefined) return LONG_WAY;
+      if (!isReady(ready)) return LONG_WAY;
+      this.#readAhead();
       this.#ahead.shift();
       return this.#deliver(ready.block, ready.buffer);
     }
-    this.#lookAhead();
-    const [block] = this.#window;
+    this.#window.fill(this.#ahead.length);
+    const block = this.#window.first;
     if (block === undefined) return undefined;
     const hit = this.#pinHit(block);
     if (hit < 0 && !this.#temporary) return LONG_WAY;
-    this.#take();
-    this.#shorten();
+    this.#window.take();
+    this.#window.shorten();
     return this.#deliver(block, hit);
   }
 
@@ -297,6 +298,9 @@ export class ReadStream {
 
   *#slowly(): Routine<BufferId | undefined> {
     if (this.#ahead.length === 0) yield* this.#readRun();
+    this.#readAhead();
+    const started = this.#ahead[0]?.started;
+    if (started !== undefined) yield* this.#endRun(started);
     const next = this.#ahead.shift();
     if (next === undefined) return undefined;
     if (next.error !== undefined) throw next.error;
@@ -305,52 +309,22 @@ export class ReadStream {
       const { io } = this.#parts;
       yield* io.arrive(next.buffer, this.#id, next.block, this.#context, this.#bad);
     } catch (error) {
-      if (!isOfThePage(error)) this.#putBack(next.block, 1);
+      if (!isOfThePage(error)) this.#beginAnew(next.block);
       throw error;
     }
     return this.#deliver(next.block, next.buffer);
   }
 
+  /** After a wait that was given up: what was dealt with ahead is still to be dealt with. */
+  #beginAnew(...first: number[]): void {
+    const blocks = [...first, ...this.#ahead.map(({ block }) => block)];
+    this.#dropAhead();
+    this.#window.putBack(blocks);
+  }
+
   #deliver(block: number, buffer: number): BufferId {
     this.#block = block;
     return buffer as BufferId;
-  }
-
-  // ── The window ─────────────────────────────────────────────────────────────────────────────────
-
-  #lookAhead(): void {
-    while (!this.#ended && this.#window.length < this.#distance) {
-      const block = this.#source();
-      if (block === undefined) this.#ended = true;
-      else {
-        checkBlocks(block, 1);
-        this.#window.push(block);
-      }
-    }
-    this.#hints?.give(this.#window, this.#ended);
-  }
-
-  /** The window's first block is dealt with. */
-  #take(): void {
-    this.#window.shift();
-    this.#hints?.taken(1);
-  }
-
-  #putBack(first: number, count: number): void {
-    this.#window.unshift(...Array.from({ length: count }, (_, index) => first + index));
-    this.#hints?.taken(-count);
-  }
-
-  #shorten(): void {
-    if (this.#distance > 1) this.#distance -= 1;
-  }
-
-  /** After a page that was not in the pool: look further. */
-  #lengthen(block: number): void {
-    const apart = this.#hints !== undefined && block !== this.#following;
-    if (apart) this.#distance = Math.min(2 * this.#distance, this.#maxDistance);
-    else if (this.#distance > this.#combine) this.#distance -= 1;
-    else this.#distance = Math.min(2 * this.#distance, this.#combine);
   }
 
   // ── A run ──────────────────────────────────────────────────────────────────────────────────────
@@ -359,23 +333,28 @@ export class ReadStream {
   *#readRun(): Routine<void> {
     const { io } = this.#parts;
     for (;;) {
-      this.#lookAhead();
-      const [first] = this.#window;
+      this.#window.fill(this.#ahead.length);
+      const { first } = this.#window;
       if (first === undefined) return;
       const located = yield* io.locate(this.#id, first, this.#context, this.#strategy);
-      this.#take();
-      const head = aheadOf(first, located);
-      if ((located & NEED_READ) === 0) {
-        this.#ahead.push(head);
-        if (!head.foreign) this.#shorten();
-        return;
-      }
-      const run = [head.buffer];
-      const last = this.#addNeighbours(first, run);
-      this.#lengthen(first);
-      this.#following = first + run.length;
-      if (yield* this.#fill(first, run, last)) return;
+      const run = this.#runFrom(first, located);
+      if (run === undefined || this.#start(run) || (yield* this.#fill(run))) return;
     }
+  }
+
+  /** The window's first block, located, and neighbours; undefined if it need not be read. */
+  #runFrom(block: number, located: number): Run | undefined {
+    this.#window.take();
+    const head = aheadOf(block, located);
+    if ((located & NEED_READ) === 0) {
+      this.#ahead.push(head);
+      if (!head.foreign) this.#window.shorten();
+      return undefined;
+    }
+    const buffers = [head.buffer];
+    const last = this.#addNeighbours(block, buffers);
+    this.#window.lengthen(block, buffers.length);
+    return { block, buffers, last };
   }
 
   /**
@@ -387,12 +366,12 @@ export class ReadStream {
   #addNeighbours(first: number, run: number[]): Ahead | undefined {
     const { exports } = this.#parts.attachment;
     const spare = this.#pinBudget - exports.pinnedBuffers();
-    const most = Math.min(this.#combine, this.#distance, 1 + Math.max(0, spare));
-    while (run.length < most && this.#window[0] === first + run.length) {
+    const most = Math.min(this.#combine, this.#window.distance, 1 + Math.max(0, spare));
+    while (run.length < most && this.#window.first === first + run.length) {
       const block = first + run.length;
       const status = locateNow(exports, this.#id, block, this.#context, this.#strategy);
       if (status < 0) return undefined;
-      this.#take();
+      this.#window.take();
       const next = aheadOf(block, status);
       if ((status & NEED_READ) === 0) return next;
       run.push(next.buffer);
@@ -401,46 +380,96 @@ export class ReadStream {
   }
 
   /** Reads a run: the one place where reads begin and end. False: to be tried page by page. */
-  *#fill(first: number, run: readonly number[], last: Ahead | undefined): Routine<boolean> {
-    let errors: readonly (DataCorruptedError | undefined)[];
+  *#fill({ block, buffers, last }: Run): Routine<boolean> {
+    let errors: ReadErrors;
     try {
-      errors = yield* this.#parts.io.readEach(this.#id, first, run, this.#context, this.#bad);
+      errors = yield* this.#parts.io.readEach(this.#id, block, buffers, this.#context, this.#bad);
     } catch (error) {
       if (last !== undefined) this.#unpin(last.buffer);
-      for (const buffer of run) this.#unpin(buffer);
-      const all = run.length + (last === undefined ? 0 : 1);
+      for (const buffer of buffers) this.#unpin(buffer);
+      const all = buffers.length + (last === undefined ? 0 : 1);
       const ofThePage = isOfThePage(error);
-      const passed = ofThePage && run.length === 1 ? 1 : 0;
-      this.#putBack(first + passed, all - passed);
+      const passed = ofThePage && buffers.length === 1 ? 1 : 0;
+      const left = Array.from({ length: all - passed }, (_, index) => block + passed + index);
+      this.#window.putBack(left);
       if (!ofThePage || passed > 0) throw error;
-      this.#distance = 1;
+      this.#window.restart();
       return false;
     }
-    for (const [index, buffer] of run.entries()) {
-      const error = errors[index];
-      if (error !== undefined) this.#unpin(buffer);
-      const entry = { block: first + index, buffer, foreign: false };
-      this.#ahead.push(error === undefined ? entry : { ...entry, error });
-    }
-    if (last !== undefined) this.#ahead.push(last);
+    this.#push(this.#delivered(block, buffers, errors), last);
     return true;
   }
-}
 
-function aheadOf(block: number, status: number): Ahead {
-  return { block, buffer: status & BUFFER_MASK, foreign: (status & IN_PROGRESS) !== 0 };
-}
+  #push(pages: readonly Ahead[], last: Ahead | undefined): void {
+    this.#ahead.push(...pages);
+    if (last !== undefined) this.#ahead.push(last);
+  }
 
-/** Whether an error is about what storage has, and not about how it was asked. */
-function isOfThePage(error: unknown): boolean {
-  return error instanceof StorageError || error instanceof DataCorruptedError;
-}
+  /** Pages of a run that has been read; of those that are none no pin is kept. */
+  #delivered(first: number, run: readonly number[], errors: ReadErrors): Ahead[] {
+    return run.map((buffer, index) => {
+      const error = errors[index];
+      const entry = { block: first + index, buffer, foreign: false };
+      if (error === undefined) return entry;
+      this.#unpin(buffer);
+      return { ...entry, error };
+    });
+  }
 
-function counting({ first, end }: BlockRange): () => number | undefined {
-  let next = first;
-  return () => {
-    if (next >= end) return undefined;
-    next += 1;
-    return next - 1;
-  };
+  // ── Runs that workers read ─────────────────────────────────────────────────────────────────────
+
+  /** Asks for runs that are whole, up to the distance; nothing is waited for. */
+  #readAhead(): void {
+    if (this.#mostStarted === 0) return;
+    while (this.#ahead.length + this.#combine <= this.#window.distance && this.#startNext());
+  }
+
+  /** Deals with what comes first in the window. False: nothing more can be had now. */
+  #startNext(): boolean {
+    this.#window.fill(this.#ahead.length);
+    const { attachment, io } = this.#parts;
+    const { first } = this.#window;
+    if (first === undefined || this.#started >= this.#mostStarted || !io.canStart) return false;
+    if (attachment.exports.pinnedBuffers() >= this.#pinBudget) return false;
+    const { exports } = attachment;
+    const located = locateNow(exports, this.#id, first, this.#context, this.#strategy);
+    if (located < 0) return false;
+    const run = this.#runFrom(first, located);
+    if (run === undefined || this.#start(run)) return true;
+    // The last worker is gone: whoever wants these pages reads them.
+    for (const buffer of run.buffers) exports.finishRead(buffer, 0);
+    this.#push(foreign(run.block, run.buffers), run.last);
+    return false;
+  }
+
+  /** Gives a run to a worker; false if none takes it. */
+  #start({ block, buffers, last }: Run): boolean {
+    if (this.#mostStarted === 0) return false;
+    const { io } = this.#parts;
+    const started = io.start(this.#id, block, buffers, this.#context, this.#bad);
+    if (started === undefined) return false;
+    this.#started += 1;
+    this.#push(
+      foreign(block, buffers).map((entry) => ({ ...entry, started })),
+      last,
+    );
+    return true;
+  }
+
+  /** Waits for the run that comes first. */
+  *#endRun(started: StartedRead): Routine<void> {
+    const { block, buffers } = started.read;
+    let delivered: Ahead[];
+    this.#started -= 1;
+    try {
+      delivered = this.#delivered(block, buffers, yield* this.#parts.io.end(started));
+    } catch (error) {
+      // From here each is read by itself, where it is not there by now.
+      this.#ahead.splice(0, buffers.length, ...foreign(block, buffers));
+      if (isOfThePage(error)) return;
+      this.#beginAnew();
+      throw error;
+    }
+    this.#ahead.splice(0, buffers.length, ...delivered);
+  }
 }

@@ -19,10 +19,17 @@
  * where they are: whatever they did from there would be done in the name of who has the slot next.
  */
 
-import { ST_SELF } from "../../assembly/common/constants.ts";
+import {
+  ST_SELF,
+  WAIT_DATA_FILE_READ,
+  WAIT_DATA_FILE_WRITE,
+  WAIT_WAL_SYNC,
+  WAIT_WAL_WRITE,
+} from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
+import type { Statement } from "./interrupts.ts";
 import { cancelled } from "./statuses.ts";
 
 /** Reads consecutive blocks, each into a page of its own. */
@@ -61,6 +68,8 @@ export interface SyncJournalStep {
 export interface DelayStep {
   readonly op: "delay";
   readonly milliseconds: number;
+  /** WAIT_ that others see meanwhile. */
+  readonly event?: number;
 }
 
 /** Sleeps on a word; at most so long, then it is time to look again. */
@@ -106,13 +115,15 @@ export function runSync<Result>(
 ): Result {
   let next = routine.next();
   let deadline: number | undefined;
+  let statement: Statement | undefined;
   while (next.done !== true) {
     const step = next.value;
     // It is waiting in one go that is bounded, not work that goes on between two waits.
     if (step.op === "sleep" || step.op === "pause") deadline ??= attachment.deadline();
     else deadline = undefined;
+    statement ??= attachment.interrupts.current();
     try {
-      performSync(attachment, storage, step, deadline ?? 0);
+      performSync(attachment, storage, step, { deadline: deadline ?? 0, statement });
     } catch (error) {
       next = routine.throw(error);
       continue;
@@ -126,13 +137,32 @@ function performSync(
   attachment: Attachment,
   storage: StorageManager,
   step: Step,
-  deadline: number,
+  { deadline, statement }: { readonly deadline: number; readonly statement: Statement },
 ): void {
-  if (step.op === "sleep") attachment.sleep(deadline, step.milliseconds);
-  else if (step.op === "pause") attachment.pause(deadline);
-  else if (step.op === "delay") attachment.delay(step.milliseconds);
-  else if (step.op === "self") attachment.check(ST_SELF);
-  else transfer(storage, step);
+  if (step.op === "sleep") attachment.sleep(deadline, statement, step.milliseconds);
+  else if (step.op === "pause") attachment.pause(deadline, statement);
+  else if (step.op === "delay") {
+    attachment.setWaitEvent(step.event ?? 0);
+    attachment.delay(step.milliseconds);
+    attachment.setWaitEvent(0);
+    attachment.interrupts.check(statement);
+  } else if (step.op === "self") attachment.check(ST_SELF);
+  else {
+    if (isGivenUpAt(step)) attachment.interrupts.check(statement);
+    attachment.setWaitEvent(eventOf(step));
+    try {
+      transfer(storage, step);
+    } finally {
+      attachment.setWaitEvent(0);
+    }
+  }
+}
+
+/** What others see while storage works. */
+function eventOf({ op }: ReadStep | WriteStep | JournalStep | SyncJournalStep): number {
+  if (op === "read") return WAIT_DATA_FILE_READ;
+  if (op === "write") return WAIT_DATA_FILE_WRITE;
+  return op === "journal" ? WAIT_WAL_WRITE : WAIT_WAL_SYNC;
 }
 
 /** Storage's part of a step, in the calling thread. @internal */
@@ -173,13 +203,16 @@ export async function run<Result>(
 ): Promise<Result> {
   let next = routine.next();
   let heldSince = Number.POSITIVE_INFINITY;
+  const statement = attachment.interrupts.current();
   while (next.done !== true) {
     const step = next.value;
     const failure = await outcome(async () => {
+      if (isGivenUpAt(step)) attachment.interrupts.check(statement);
       if (signal?.aborted === true && isGivenUpAt(step)) throw cancelled(signal.reason);
       heldSince = step === HELD ? Math.min(heldSince, performance.now()) : Number.POSITIVE_INFINITY;
       if (performance.now() - heldSince > HELD_TIMEOUT_MS) attachment.check(ST_SELF);
-      await perform(attachment, storage, step, signal);
+      const work = (): Promise<void> => perform(attachment, storage, step, { statement, signal });
+      await attachment.interrupts.during(work);
     });
     attachment.mustBeOpen();
     next = failure === undefined ? routine.next() : routine.throw(failure.error);
@@ -205,9 +238,12 @@ async function perform(
   attachment: Attachment,
   storage: StorageManager,
   step: Step,
-  signal: CancelSignal | undefined,
+  {
+    statement,
+    signal,
+  }: { readonly statement: Statement; readonly signal?: CancelSignal | undefined },
 ): Promise<void> {
-  if (step.op === "sleep") await attachment.awaitWord(signal, step.milliseconds);
+  if (step.op === "sleep") await attachment.awaitWord(statement, signal, step.milliseconds);
   else if (step.op === "pause" || step.op === "self") await attachment.rest(LOOK_AGAIN_MS);
   else if (step.op === "delay") await attachment.rest(step.milliseconds, signal);
   else if (step.op === "read" && storage.readv !== undefined) {

@@ -92,7 +92,16 @@ const COUNTERS: Readonly<Record<keyof BufferStatistics, readonly [at: number, un
   waits: [COUNTER_WAITS, 1],
 };
 
-const LIFE_NAMES = ["free", "attaching", "active", "exiting", "dead", "refused"] as const;
+const LIFE_NAMES = [
+  "free",
+  "attaching",
+  "active",
+  "exiting",
+  "dead",
+  "refused",
+  "dead",
+  "attaching",
+] as const;
 
 /**
  * Adds up the counters that begin at the given addresses, over the contexts of the shared pool.

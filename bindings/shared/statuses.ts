@@ -17,7 +17,13 @@ import {
   ST_TOO_MANY_PINS,
   STATUS_SHUTDOWN,
 } from "../../assembly/common/constants.ts";
-import { BufferError, CorruptionError, type PallocError, RegionGoneError } from "../abi/errors.ts";
+import {
+  BackendTerminatedError,
+  BufferError,
+  CorruptionError,
+  type PallocError,
+  RegionGoneError,
+} from "../abi/errors.ts";
 
 type Wording = readonly [code: string, message: string, hint: string];
 
@@ -89,7 +95,18 @@ export function regionGone(region: Int32Array): RegionGoneError {
 
 /** A wait was given up because its AbortSignal says so. */
 export function cancelled(reason: unknown): BufferError {
-  return new BufferError("57014", "canceling statement due to user request", { cause: reason });
+  const parts = reason === undefined ? {} : { cause: reason };
+  return new BufferError("57014", "canceling statement due to user request", parts);
+}
+
+/** statement_timeout is over. */
+export function statementTimedOut(): BufferError {
+  return new BufferError("57014", "canceling statement due to statement timeout");
+}
+
+/** Somebody asked this backend to end. */
+export function terminated(): BackendTerminatedError {
+  return new BackendTerminatedError();
 }
 
 /** A thread that must not sleep for long has waited long enough. */

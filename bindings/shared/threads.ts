@@ -31,7 +31,6 @@ interface NodeProcess {
   once(event: "exit", listener: () => void): unknown;
   emitWarning(message: string, type: string): void;
   off(event: "worker", listener: (worker: WatchableWorker) => void): unknown;
-  off(event: "exit", listener: () => void): unknown;
 }
 
 interface LockManager {
@@ -188,11 +187,31 @@ class LockWatch implements ThreadWatch {
   }
 }
 
-/** Runs `work` when this thread ends in an orderly way; returns what takes that back. @internal */
+const exitWork = new Set<() => void>();
+let hearsExit = false;
+
+/**
+ * Runs `work` when this thread ends in an orderly way, what was asked for last first; returns what
+ * takes that back.
+ *
+ * @internal
+ */
 export function atThreadExit(work: () => void): () => void {
   if (node === undefined) return () => {};
-  node.once("exit", work);
-  return () => node.off("exit", work);
+  exitWork.add(work);
+  if (!hearsExit) node.once("exit", runExitWork);
+  hearsExit = true;
+  return () => exitWork.delete(work);
+}
+
+function runExitWork(): void {
+  for (const work of [...exitWork].reverse()) work();
+}
+
+/** Calls `listener` with each worker that this thread creates from now on. @internal */
+export function onWorker(listener: (worker: WatchableWorker) => void): () => void {
+  node?.on("worker", listener);
+  return () => node?.off("worker", listener);
 }
 
 /** Where a warning goes if nobody asked for it. @internal */

@@ -27,9 +27,11 @@ import {
   REGION_STATUS_OFFSET,
   ST_WAIT,
   STATUS_RUNNING,
+  WAIT_BGWRITER_MAIN,
+  WAIT_CHECKPOINTER_MAIN,
 } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
-import { ClosedError } from "../abi/errors.ts";
+import { BackendTerminatedError, ClosedError } from "../abi/errors.ts";
 import type { Attachment } from "./attachment.ts";
 import type { CheckpointOptions, CheckpointResult, Checkpoints } from "./checkpoint.ts";
 import type { IoCounts } from "./io-counts.ts";
@@ -168,7 +170,7 @@ export class BackgroundWriter {
     const once = function* (this: BackgroundWriter): Routine<void> {
       const { mayHibernate } = yield* this.#round();
       const milliseconds = settings.values.bgwriter_delay;
-      yield { op: "delay", milliseconds };
+      yield { op: "delay", milliseconds, event: WAIT_BGWRITER_MAIN };
       if (mayHibernate && couldHibernate) yield* this.#hibernate(milliseconds * HIBERNATE_FACTOR);
       couldHibernate = mayHibernate;
     };
@@ -376,8 +378,10 @@ export class Checkpointer {
       this.#committed = committed;
       const due = this.#last + settings.values.checkpoint_timeout * MILLISECONDS;
       const left = due - performance.now();
-      if (left > 0) yield { op: "delay", milliseconds: Math.min(left, LOOK_MS) };
-      else yield* this.#timed({});
+      if (left > 0) {
+        const milliseconds = Math.min(left, LOOK_MS);
+        yield { op: "delay", milliseconds, event: WAIT_CHECKPOINTER_MAIN };
+      } else yield* this.#timed({});
     };
     yield* forEver(attachment, options, once.bind(this));
   }
@@ -407,6 +411,7 @@ function* forEver(
     signal?.aborted === true ||
     Atomics.load(attachment.i32, REGION_STATUS_OFFSET / WORD_BYTES) !== STATUS_RUNNING;
   let failed = false;
+  attachment.interrupts.ignoreCancel();
   while (!isOver()) {
     try {
       if (failed) yield { op: "delay", milliseconds: AFTER_ERROR_MS };
@@ -415,7 +420,7 @@ function* forEver(
     } catch (error) {
       // The region's end is no error; but what made it end is, and is told first.
       const ended = isOver() && isEnd(error);
-      if (ended || error instanceof ClosedError) return;
+      if (ended || error instanceof ClosedError || error instanceof BackendTerminatedError) return;
       if (onError === undefined) throw error;
       onError(error);
       failed = true;

@@ -4,19 +4,25 @@
 import { describe, expect, it } from "vitest";
 import {
   BACKEND_IO_WORKER,
+  IN_PROGRESS,
   IO_QUEUE_HEADER_BYTES,
   IO_REQUESTS,
   NEED_READ,
   OWNER_MASK,
   PART_IO_QUEUE,
+  PART_SLOTS,
   REQUEST_DONE,
   REQUEST_FAILED,
   REQUEST_FREE,
   REQUEST_HANDING,
-  REQUEST_RETURNED,
+  REQUEST_SUBMITTED,
+  SLOT_BYTES,
+  SLOT_SLEEP_VALUE_OFFSET,
+  SLOT_SLEEPING_ON_OFFSET,
   ST_BUSY,
   ST_MISS,
   ST_OK,
+  ST_SELF,
   ST_WAIT,
   STATE_IO,
   STATE_IO_ERROR,
@@ -60,6 +66,15 @@ function ownerOf(of: RawRegion, buffer: number): number {
 function words(of: RawRegion): Uint32Array {
   const { off } = partOf(of.memory.buffer as SharedArrayBuffer, PART_IO_QUEUE);
   return new Uint32Array(of.memory.buffer, off + IO_QUEUE_HEADER_BYTES, 5 * IO_REQUESTS);
+}
+
+/** The word that a backend has registered to sleep on, and its value. */
+function asleepOn(of: RawRegion, slot: number): [word: number, value: number] {
+  const { buffer } = of.memory;
+  const { off } = partOf(buffer as SharedArrayBuffer, PART_SLOTS);
+  const view = new DataView(buffer, off + slot * SLOT_BYTES);
+  const at = (offset: number): number => view.getUint32(offset, true);
+  return [at(SLOT_SLEEPING_ON_OFFSET), at(SLOT_SLEEP_VALUE_OFFSET)];
 }
 
 function expectNothingLeft(of: RawRegion): void {
@@ -121,10 +136,16 @@ describe.each(builds)("%s build", (_, checked) => {
   it("without a worker nothing is submitted, and with sixteen under way there is no other", () => {
     const alone = region(checked, []);
     const x = alone.backend(A);
+    expect(x.beginRequest(FILE, 0)).toBe(ST_MISS);
+    // The last one may go between two calls.
+    const [buffer = 0] = frames(alone, A, 0);
+    alone.backend(W).setKind(BACKEND_IO_WORKER);
     const request = x.beginRequest(FILE, 0);
-    x.addToRequest(request, frames(alone, A, 0)[0] ?? 0);
+    x.addToRequest(request, buffer);
+    alone.kill(W);
     expect(x.submitRequest(request)).toBe(ST_MISS);
     expect(words(alone)[request]).toBe(REQUEST_FREE);
+    expect(ownerOf(alone, buffer)).toBe(A + 1);
     const full = region(checked);
     // All over one frame: what counts here is how many there are.
     const buffers = frames(full, A, 0);
@@ -143,10 +164,36 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(of.backend(W).awaitWork()).toBe(ST_WAIT);
   });
 
+  it("a page that its own backend has asked for is waited for like anybody's, not refused", () => {
+    const of = region(checked);
+    const [buffer = 0, other = 0] = frames(of, A, 0, 2);
+    const x = of.backend(A);
+    // A read of one's own, in another task.
+    expect(x.ensureValid(other, 0)).toBe(ST_SELF);
+    const request = submit(of, A, 0, [buffer]);
+    const word = words(of).byteOffset + request * 4;
+    expect(x.pinMapped(FILE, 0, 0)).toBe(buffer | IN_PROGRESS);
+    expect(asleepOn(of, A)).toEqual([word, REQUEST_SUBMITTED]);
+    words(of)[request] = REQUEST_HANDING | (W + 1);
+    expect(x.ensureValid(buffer, 0)).toBe(buffer | IN_PROGRESS);
+    expect(asleepOn(of, A)).toEqual([word, REQUEST_HANDING | (W + 1)]);
+    words(of)[request] = REQUEST_SUBMITTED;
+    of.backend(W).takeRequest();
+    expect(x.ensureValid(buffer, 0)).toBe(buffer | IN_PROGRESS);
+    expect(asleepOn(of, A)[0]).not.toBe(word);
+    of.fill(buffer);
+    of.backend(W).endRequest(request, 1);
+    expect(x.ensureValid(buffer, 0)).toBe(buffer);
+    expect(x.awaitRequest(request)).toBe(REQUEST_DONE);
+    x.finishRead(other, 0);
+    for (const each of [buffer, buffer, other]) x.unpin(each);
+    expectNothingLeft(of);
+  });
+
   it("who waits no longer keeps frames that nobody took, and leaves the others to the worker", () => {
     const of = region(checked);
     const [kept = 0] = frames(of, A, 0);
-    expect(of.backend(A).forsakeRequest(submit(of, A, 0, [kept]))).toBe(REQUEST_RETURNED);
+    expect(of.backend(A).forsakeRequest(submit(of, A, 0, [kept]))).toBe(ST_MISS);
     expect(ownerOf(of, kept)).toBe(A + 1);
     const [left = 0] = frames(of, A, 1);
     const request = submit(of, A, 1, [left]);
@@ -266,28 +313,38 @@ describe.each(builds)("deaths, %s build", (_, checked) => {
     }
   });
 
-  it("of the last worker: what waits is returned to who asked", () => {
+  it("of the last worker: what waits ends like what it had taken, and whoever wants it reads", () => {
     const of = region(checked, [W, V]);
     const buffers = frames(of, A, 0, 2);
     const request = submit(of, A, 0, buffers);
     of.kill(V);
     expect(of.backend(A).awaitRequest(request)).toBe(ST_WAIT);
     of.kill(W);
-    expect(of.backend(A).awaitRequest(request)).toBe(REQUEST_RETURNED);
-    expect(buffers.map((buffer) => ownerOf(of, buffer))).toEqual([A + 1, A + 1]);
-    for (const buffer of buffers) {
-      of.backend(A).finishRead(buffer, 0);
-      of.backend(A).unpin(buffer);
-    }
+    expect(buffers.map((buffer) => ownerOf(of, buffer))).toEqual([0, 0]);
+    expect(of.pin(B, FILE, 0)).toBe(buffers[0]);
+    expect(of.backend(A).awaitRequest(request)).toBe(REQUEST_FAILED);
+    of.backend(B).unpin(buffers[0] ?? 0);
+    for (const buffer of buffers) of.backend(A).unpin(buffer);
     expectNothingLeft(of);
+  });
+
+  it("of the last worker: a requester that is dead as well leaves nothing either", () => {
+    for (const order of [
+      [A, W],
+      [W, A],
+    ]) {
+      const of = region(checked);
+      submit(of, A, 0, frames(of, A, 0, 3));
+      for (const slot of order) of.kill(slot);
+      expectNothingLeft(of);
+    }
   });
 
   it("a slot that was a worker's is none when it is used again", () => {
     const of = region(checked);
     of.kill(W);
     of.attach(W);
-    const x = of.backend(A);
-    expect(x.submitRequest(x.beginRequest(FILE, 0))).toBe(ST_MISS);
+    expect(of.backend(A).beginRequest(FILE, 0)).toBe(ST_MISS);
   });
 });
 

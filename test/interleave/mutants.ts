@@ -93,7 +93,7 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a sleeper does not say that it sleeps",
     "buffer/pool.ts",
-    "} else if (desc.swapState(seen, seen | STATE_IO_WAITERS)) {\n        Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS);",
+    "} else if (desc.swapState(seen, seen | STATE_IO_WAITERS)) {\n        Sleep.prepare(desc.stateAddress(), seen | STATE_IO_WAITERS, ST_WAIT, WAIT_BUFFER_IO);",
     "} else {\n        Sleep.prepare(desc.stateAddress(), seen);",
   ),
   {
@@ -143,8 +143,8 @@ export const otherMutants: readonly Mutant[] = [
   mutant(
     "who drains does not look again before it sleeps",
     "buffer/content.ts",
-    "if ((Atomic.load16(hold) & HOLD_SHARE) != 0) return Sleep.prepare(word, seen, ST_DRAIN);",
-    "return Sleep.prepare(word, seen, ST_DRAIN);",
+    "if ((Atomic.load16(hold) & HOLD_SHARE) != 0) return ContentLock.wait(word, seen, ST_DRAIN);",
+    "return ContentLock.wait(word, seen, ST_DRAIN);",
   ),
   mutant(
     "an exclusive lock does not wait for those who share",

@@ -165,7 +165,7 @@ describe.each(builds)("queries, %s build", (_, checked) => {
     };
     expect(() => session.query("q", work)).toThrow(AggregateError);
     expect(backend.buffers.pinnedBuffers()).toBe(0);
-    expect(session.pgStatActivity().state).toBe("idle");
+    expect(session.state).toBe("idle");
     const both = (query: Query): void => {
       work(query);
       failing();

@@ -106,6 +106,12 @@ const commands: Commands = {
     const temporary = backend().createRelationSync("mine", { temporary: true });
     backend().buffers.extendSync(temporary, blocks);
   },
+  flush: (name) => backend().buffers.flushSync(relation(name)),
+  /** Neither waits nor looks. */
+  compute: (milliseconds) => {
+    const until = performance.now() + milliseconds;
+    while (performance.now() < until);
+  },
   allocate: (bytes) => backend().memory.top.alloc(bytes),
   free: (chunk) => backend().memory.free(chunk as ChunkPtr),
   exit: (code) => process.exit(code),

@@ -27,6 +27,8 @@ export interface Commands {
   drop(relation: string): void;
   /** Makes a temporary file and a temporary relation, of so many blocks each. */
   spill(blocks: number): void;
+  flush(relation: string): void;
+  compute(milliseconds: number): void;
   allocate(bytes: number): number;
   free(chunk: number): void;
   exit(code: number): void;

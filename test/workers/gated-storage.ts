@@ -12,7 +12,10 @@ import { memoryStorage, openStorage as openMemory } from "../../bindings/storage
 const GATE = 0;
 const ENTERED = 1;
 const FAILING = 2;
-const WORDS = 3;
+const PERMITS = 3;
+const WORDS = 4;
+/** Before a thread at the gate looks again, which may have missed that it was let through. */
+const LOOK_AGAIN_MS = 20;
 
 interface GatedHandle extends StorageHandle {
   readonly inner: StorageHandle;
@@ -62,6 +65,12 @@ export class GatedStorage {
     Atomics.notify(this.#words, GATE);
   }
 
+  /** Lets one of them go on, and leaves the gate closed. */
+  pass(): void {
+    Atomics.add(this.#words, PERMITS, 1);
+    Atomics.notify(this.#words, GATE);
+  }
+
   /** From now on reads in other threads fail. */
   fail(): void {
     Atomics.store(this.#words, FAILING, 1);
@@ -79,9 +88,16 @@ export function openStorage(handle: StorageHandle): StorageManager {
   const state = new Int32Array(words);
   return beforeReads(openMemory(inner), handle, () => {
     Atomics.add(state, ENTERED, 1);
-    while (Atomics.load(state, GATE) === 1) Atomics.wait(state, GATE, 1);
+    while (Atomics.load(state, GATE) === 1 && !takesPermit(state)) {
+      Atomics.wait(state, GATE, 1, LOOK_AGAIN_MS);
+    }
     if (Atomics.load(state, FAILING) === 1) throw new StorageError("58030", "held back", "gate");
   });
+}
+
+function takesPermit(state: Int32Array): boolean {
+  const seen = Atomics.load(state, PERMITS);
+  return seen > 0 && Atomics.compareExchange(state, PERMITS, seen, seen - 1) === seen;
 }
 
 function beforeReads(

@@ -1,0 +1,229 @@
+// Who notices whose end. Workers of workers, workers made too early, an owner that is a worker
+// itself: either both ends would be noticed, or the attach is refused. Real threads; this file waits
+// for events, never for a time.
+
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  Backend,
+  type BackendDeath,
+  type Settings,
+  SharedMemory,
+  type SharedMemoryHandle,
+  watchWorkers,
+} from "../../bindings/index.ts";
+import { memoryStorage } from "../../bindings/storage/memory.ts";
+import { Family } from "./family.ts";
+
+const settings: Settings = { shared_buffers: "128kB", max_connections: 4 };
+const open: SharedMemory[] = [];
+const families: Family[] = [];
+
+afterEach(async () => {
+  for (const family of families.splice(0)) await family.terminate();
+  for (const shared of open.splice(0)) await shared.close();
+});
+
+async function region(): Promise<SharedMemory> {
+  const shared = await SharedMemory.create({ settings, storage: memoryStorage() });
+  open.push(shared);
+  return shared;
+}
+
+function family(): Family {
+  const made = new Family();
+  families.push(made);
+  return made;
+}
+
+/** The next so many deaths that the owner reports. */
+function deaths(shared: SharedMemory, count: number): Promise<BackendDeath[]> {
+  const seen: BackendDeath[] = [];
+  return new Promise((resolve) => {
+    shared.onBackendDeath((death) => {
+      seen.push(death);
+      if (seen.length === count) resolve(seen);
+    });
+  });
+}
+
+function slots(shared: SharedMemory): number[] {
+  return shared.backends().map(({ slot }) => slot);
+}
+
+describe("a worker of a worker", () => {
+  it("ends before the 'exit' of the one that created it, however it runs", async () => {
+    const words = new Int32Array(new SharedArrayBuffer(4));
+    const top = family();
+    await top.call("", "spawn", "child");
+    top.tell("child", "count", words);
+    while (Atomics.load(words, 0) === 0) await new Promise(setImmediate);
+    await top.terminate();
+    const then = Atomics.load(words, 0);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(Atomics.load(words, 0)).toBe(then);
+  });
+
+  it("attaches when its creator has a backend, and gives everything back when it ends", async () => {
+    const shared = await region();
+    const top = family();
+    await top.call("", "attach", shared.handle);
+    await top.call("", "create", "t");
+    const threadId = await top.call("", "spawn", "child");
+    expect(await top.call("child", "attachSync", shared.handle)).toBe(2);
+    await top.call("child", "lock", "t");
+    const died = deaths(shared, 1);
+    await top.call("", "kill", "child");
+    expect(await died).toEqual([{ slot: 2, threadId }]);
+    await top.call("", "read", "t");
+    expect(slots(shared)).toEqual([1]);
+  });
+
+  it("gives everything back when its creator is terminated and it ends with it", async () => {
+    const shared = await region();
+    const [top, other] = [family(), family()];
+    await top.call("", "attach", shared.handle);
+    await top.call("", "create", "t");
+    await top.call("", "spawn", "child");
+    await top.call("child", "attach", shared.handle);
+    await top.call("child", "lock", "t");
+    await other.call("", "attach", shared.handle);
+    const waiting = other.call("", "readSync", "t");
+    const died = deaths(shared, 2);
+    await top.terminate();
+    expect((await died).map(({ slot }) => slot).sort()).toEqual([1, 2]);
+    await waiting;
+    expect(slots(shared)).toEqual([3]);
+  });
+
+  it("attaches when its creator only watches, and created it before", async () => {
+    const shared = await region();
+    const top = family();
+    await top.call("", "spawn", "child");
+    await top.call("", "watch", shared.handle, ["child"]);
+    expect(await top.call("child", "attach", shared.handle)).toBe(1);
+    const died = deaths(shared, 1);
+    await top.call("", "kill", "child");
+    expect(await died).toMatchObject([{ slot: 1 }]);
+    expect(slots(shared)).toEqual([]);
+  });
+
+  it("made before its creator's backend attaches once that watches it", async () => {
+    const shared = await region();
+    const top = family();
+    await top.call("", "spawn", "child");
+    await top.call("", "attach", shared.handle);
+    await expect(top.call("child", "attach", shared.handle)).rejects.toMatchObject({
+      code: "57P03",
+    });
+    await top.call("", "backendWatch", "child");
+    expect(await top.call("child", "attach", shared.handle)).toBe(2);
+  });
+
+  it("of a worker that nobody told of the region is refused, with advice", async () => {
+    const shared = await region();
+    const top = family();
+    await top.call("", "spawn", "child");
+    await expect(top.call("child", "attach", shared.handle)).rejects.toMatchObject({
+      code: "57P03",
+      hint: expect.stringContaining("watchWorkers(handle)"),
+    });
+    expect(slots(shared)).toEqual([]);
+  });
+
+  it("one level further down is refused: its end would not reach the owner", async () => {
+    const shared = await region();
+    const top = family();
+    await top.call("", "attach", shared.handle);
+    await top.call("", "spawn", "child");
+    await top.call("child", "attach", shared.handle);
+    await top.call("child", "spawn", "grandchild");
+    await expect(top.call("child/grandchild", "attach", shared.handle)).rejects.toMatchObject({
+      code: "57P03",
+    });
+  });
+});
+
+describe("an owner that is a worker", () => {
+  interface Owned {
+    readonly owner: Family;
+    readonly handle: SharedMemoryHandle;
+    readonly backend: Backend;
+  }
+
+  /** A region of a worker's, with a backend of this thread. */
+  async function owned(): Promise<Owned> {
+    const owner = family();
+    const handle = await owner.call("", "own", settings);
+    watchWorkers(handle, [owner.worker]);
+    return { owner, handle, backend: await Backend.attach(handle) };
+  }
+
+  it("refuses its creator, who would not notice its end, until that watches it", async () => {
+    const owner = family();
+    const handle = await owner.call("", "own", settings);
+    await expect(Backend.attach(handle)).rejects.toMatchObject({
+      code: "57P03",
+      hint: expect.stringContaining("watchWorkers(handle, [worker])"),
+    });
+    watchWorkers(handle, [owner.worker]);
+    using backend = await Backend.attach(handle);
+    expect(backend.slot).toBe(1);
+  });
+
+  it.each(["exit", "throwUncaught"] as const)(
+    "ends by %s: calls of every backend fail with 57P01, sleepers' too",
+    async (how) => {
+      const { owner, handle, backend } = await owned();
+      const sibling = family();
+      await sibling.call("", "attach", handle);
+      await sibling.call("", "create", "t");
+      await sibling.call("", "lock", "t");
+      const waiting = backend.buffers.read(backend.openRelationSync("t"), 0);
+      const failed = expect(waiting).rejects.toMatchObject({ code: "57P01" });
+      if (how === "exit") owner.tell("", "exit", 0);
+      else owner.tell("", "throwUncaught");
+      await owner.exited;
+      await failed;
+      await expect(sibling.call("", "create", "u")).rejects.toMatchObject({ code: "57P01" });
+      backend.detach();
+    },
+  );
+
+  it("is terminated: calls of every backend fail with 57P02, sleepers' too", async () => {
+    const { owner, handle, backend } = await owned();
+    const [holder, sleeper] = [family(), family()];
+    for (const each of [holder, sleeper]) await each.call("", "attach", handle);
+    await holder.call("", "create", "t");
+    await holder.call("", "lock", "t");
+    const asleep = sleeper.call("", "readSync", "t");
+    const waiting = backend.buffers.read(backend.openRelationSync("t"), 0);
+    const failures = [
+      expect(waiting).rejects.toMatchObject({ code: "57P02" }),
+      expect(asleep).rejects.toMatchObject({ code: "57P02" }),
+    ];
+    while (backend.activity().filter(({ wait_event }) => wait_event !== null).length < 2) {
+      await new Promise(setImmediate);
+    }
+    await owner.terminate();
+    await Promise.all(failures);
+    await expect(holder.call("", "create", "u")).rejects.toMatchObject({ code: "57P02" });
+    backend.detach();
+    const late = family();
+    await expect(late.call("", "attach", handle)).rejects.toMatchObject({
+      code: "57P02",
+    });
+  });
+
+  it("gives back what a worker of its creator held", async () => {
+    const { owner, handle, backend } = await owned();
+    const sibling = family();
+    await sibling.call("", "attach", handle);
+    await sibling.call("", "create", "t");
+    await sibling.call("", "lock", "t");
+    const waiting = backend.buffers.read(backend.openRelationSync("t"), 0);
+    await sibling.terminate();
+    (await waiting)[Symbol.dispose]();
+    expect(await owner.call("", "clients")).toEqual([0]);
+    backend.detach();
+  });
+});
