@@ -1,6 +1,6 @@
 /**
- * Which locks of the transaction are of which savepoint: a lock that is taken belongs to the owner of
- * the moment, and goes on to the owner around it when that one ends well. So a rollback to a
+ * Which locks of the transaction are of which savepoint: a lock that is taken belongs to the owner
+ * of the moment, and goes on to the owner around it when that one ends well. So a rollback to a
  * savepoint gives back what was locked since, and nothing else.
  *
  * A lock is remembered as a text of its tag and mode, once for each acquisition: texts that say the
