@@ -1,11 +1,29 @@
 // `npm test`: everything that needs Node alone. Browser, package and long tests have configs of their own.
+// What reads pages through the pool runs a second time where I/O workers read (test/support/io-methods.ts).
 import { defineConfig } from "vitest/config";
+
+const timeouts = { testTimeout: 60_000, hookTimeout: 60_000 };
+const readers = "{async,checkpoint,pool-*,prewarm,read-stream,strategy,temp-relations,writers}";
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    exclude: ["test/browser/**", "test/package/**", "test/long/**", "node_modules", "dist"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    projects: [
+      {
+        test: {
+          ...timeouts,
+          name: "sync",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/browser/**", "test/package/**", "test/long/**", "node_modules", "dist"],
+        },
+      },
+      {
+        test: {
+          ...timeouts,
+          name: "worker",
+          include: [`test/shared/${readers}.test.ts`, "test/workers/stress.test.ts"],
+          env: { PALLOC_IO_METHOD: "worker" },
+        },
+      },
+    ],
   },
 });

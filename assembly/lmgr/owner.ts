@@ -29,6 +29,7 @@ import {
   ST_OK,
   ST_WAIT,
   WAIT_BUFFER_MAPPING,
+  WAIT_LOCK_MANAGER,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";
@@ -50,27 +51,29 @@ export class OwnerLock {
   }
 
   /** Takes the lock; false only if the region has ended or this thread may not wait longer. */
-  acquire(event: u32 = WAIT_BUFFER_MAPPING): bool {
+  acquire(): bool {
     if (Atomic.swap(this.address(), 0, Self.owner())) return true;
-    return this.acquireSlowly(event);
+    return this.acquireSlowly();
   }
 
-  private acquireSlowly(event: u32): bool {
+  private acquireSlowly(): bool {
     const mayBlock = Slot.mine().mayBlock != 0;
     let tries: u32 = 0;
     while (!this.take()) {
       tries += 1;
       if (SIMULATION == 0 && tries % SPINS != 0) continue;
       if (!Region.get().isRunning()) return false;
-      if (mayBlock) this.sleepUntilFree(event);
+      if (mayBlock) this.sleepUntilFree();
       else if (tries >= BOUNDED_TRIES) return false;
     }
     return true;
   }
 
-  private sleepUntilFree(event: u32): void {
+  private sleepUntilFree(): void {
     const seen = this.flagWaiter();
     if (seen == 0) return;
+    const ofPages = this.address() < Region.get().lockPartitions;
+    const event = ofPages ? WAIT_BUFFER_MAPPING : WAIT_LOCK_MANAGER;
     Sleep.prepare(this.address(), seen, ST_WAIT, event);
     Sleep.through(LOOK_AGAIN_MS);
   }

@@ -17,7 +17,7 @@ import { DataCorruptedError, PallocError } from "../abi/errors.ts";
 import type { StorageManager } from "../storage/manager.ts";
 
 /** Version of the layout of a data directory. */
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 /** Numbers below are left for the catalogs of later versions. PostgreSQL: FirstNormalObjectId */
 const FIRST_RELATION = 16384;
 /** Names the control document in errors. */

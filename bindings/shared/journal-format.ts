@@ -1,6 +1,11 @@
 /**
  * The bytes of a journal file (drawn in journal.ts): writing and reading its header and records.
  *
+ * Journals take four files in turn, which are emptied and not removed: names that are neither made
+ * nor removed need no sync of their directory. Four, because a checkpoint that was given up leaves
+ * its journal in use when the next but one is begun. The header says whose journal a file is, and
+ * every record too, within its digest.
+ *
  * The first bytes of a journal are its header, made durable before its checkpoint is committed; a
  * journal whose header does not match is damage. A record that does not match its digest was never
  * synced: its block was not overwritten, and it is passed over.
@@ -20,6 +25,7 @@ export const RECORD_HEADER_BYTES = 32;
 /** A header and an image. */
 export const RECORD_BYTES = 8224;
 const MIX = 0x85ebca6b;
+const JOURNAL_FILES = 4;
 
 /** What a journal begins with. */
 export interface JournalHeader {
@@ -41,6 +47,19 @@ export interface RecordHeader {
   readonly digest: number;
 }
 
+/** Number of the file that a checkpoint's journal is in. */
+export function journalFile(checkpoint: number): number {
+  return checkpoint % JOURNAL_FILES;
+}
+
+/** Empties the journals of all checkpoints but one. */
+export function emptyOtherJournals(storage: StorageManager, checkpoint: number): void {
+  const kept = journalFile(checkpoint);
+  for (const file of storage.journalsSync()) {
+    if (file !== kept && storage.journalBytesSync(file) > 0) storage.createJournalSync(file);
+  }
+}
+
 /** Makes a journal's first bytes, padded to where its records begin. */
 export function encodeJournalHeader(control: Control): Uint8Array {
   const text = encodeControl(control);
@@ -58,16 +77,17 @@ export function encodeJournalHeader(control: Control): Uint8Array {
  * @throws {@link DataCorruptedError} XX001, naming the file, if it is missing or does not match
  */
 export function readJournalHeader(storage: StorageManager, journal: number): JournalHeader {
-  const name = `palloc.journal.${journal}`;
-  if (!storage.journalsSync().includes(journal)) throw damagedJournal(name, "it is missing");
+  const file = journalFile(journal);
+  const name = `palloc.journal.${file}`;
+  if (!storage.journalsSync().includes(file)) throw damagedJournal(name, "it is missing");
   const prefix = new Uint8Array(PREFIX_BYTES);
-  const got = storage.readJournalSync(journal, 0, prefix);
+  const got = storage.readJournalSync(file, 0, prefix);
   const view = new DataView(prefix.buffer);
   if (got < PREFIX_BYTES || view.getUint32(0, true) !== MAGIC) {
     throw damagedJournal(name, "it has no header");
   }
-  const text = new Uint8Array(Math.min(view.getUint32(4, true), storage.journalBytesSync(journal)));
-  storage.readJournalSync(journal, PREFIX_BYTES, text);
+  const text = new Uint8Array(Math.min(view.getUint32(4, true), storage.journalBytesSync(file)));
+  storage.readJournalSync(file, PREFIX_BYTES, text);
   const control = decodeControl(text, name);
   if (control.checkpoint !== journal) {
     throw damagedJournal(name, `it belongs to checkpoint ${control.checkpoint}`);

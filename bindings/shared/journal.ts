@@ -47,6 +47,7 @@ import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import { readControl, writeControl } from "./control.ts";
 import {
+  emptyOtherJournals,
   type JournalHeader,
   RECORD_BYTES,
   readJournalHeader,
@@ -196,7 +197,7 @@ export class Journal {
     return yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, complete.bind(this));
   }
 
-  /** A checkpoint's control document is durable: turns to its journal, and removes those before. */
+  /** A checkpoint's control document is durable: turns to its journal, and empties those before. */
   *turnTo(checkpoint: number): Routine<void> {
     yield* this.#attachment.withNamedLock(LOCK_JOURNAL, () => this.#turn(checkpoint));
   }
@@ -204,9 +205,7 @@ export class Journal {
   // biome-ignore lint/correctness/useYield: run as a routine under a lock, it waits for nothing
   *#turn(checkpoint: number): Routine<void> {
     this.#attachment.exports.commitCheckpoint(checkpoint);
-    for (const journal of this.#storage.journalsSync()) {
-      if (journal < checkpoint) this.#storage.removeJournalSync(journal);
-    }
+    emptyOtherJournals(this.#storage, checkpoint);
   }
 
   *#settle(): Routine<void> {

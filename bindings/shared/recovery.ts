@@ -4,7 +4,7 @@
  *
  *   control document → c · it and journal c are made durable · relations get their length at c ·
  *   images of journal c go back in place, the first of each block · relations that c does not know
- *   go · files made durable · other journals go · the relations document is made anew
+ *   go · files made durable · other journals are emptied · the relations document is made anew
  *
  * Journal c stays and is appended to: its images are still those of c. So nothing else here needs
  * an order, and a crash in the middle is followed by the same work once more.
@@ -23,8 +23,10 @@ import {
   writeRelations,
 } from "./control.ts";
 import {
+  emptyOtherJournals,
   encodeJournalHeader,
   type JournalHeader,
+  journalFile,
   matchRecord,
   RECORD_BYTES,
   RECORD_HEADER_BYTES,
@@ -55,11 +57,11 @@ export type Digest = (image: Uint8Array) => number;
  */
 export function initialiseStorage(storage: StorageManager, dataChecksums: boolean): Control {
   const control = newControl(dataChecksums);
-  const isOld = storage.journalsSync().some((journal) => journal > control.checkpoint);
+  const first = journalFile(control.checkpoint);
+  const isOld = storage.journalsSync().some((file) => file !== first);
   if (isOld || storage.relationsSync().length > 0) throw controlMissing();
-  for (const journal of storage.journalsSync()) storage.removeJournalSync(journal);
   beginJournal(storage, control);
-  storage.syncJournalSync(control.checkpoint);
+  storage.syncJournalSync(first);
   writeControl(storage, control);
   return control;
 }
@@ -78,17 +80,18 @@ export function restart(
   if (recovered.records === 0) return recovered;
   const next = { ...control, checkpoint: control.checkpoint + 1 };
   beginJournal(storage, next);
-  storage.syncJournalSync(next.checkpoint);
+  storage.syncJournalSync(journalFile(next.checkpoint));
   writeControl(storage, next);
-  storage.removeJournalSync(control.checkpoint);
+  emptyOtherJournals(storage, next.checkpoint);
   writeRelations(storage, next);
   return { ...recovered, checkpoint: next.checkpoint, records: 0 };
 }
 
 /** Makes an empty journal with its header; not yet durable. @internal */
 export function beginJournal(storage: StorageManager, control: Control): void {
-  storage.createJournalSync(control.checkpoint);
-  storage.writeJournalSync(control.checkpoint, 0, [encodeJournalHeader(control)]);
+  const file = journalFile(control.checkpoint);
+  storage.createJournalSync(file);
+  storage.writeJournalSync(file, 0, [encodeJournalHeader(control)]);
 }
 
 /**
@@ -98,24 +101,23 @@ export function beginJournal(storage: StorageManager, control: Control): void {
  * @internal
  */
 export function recover(storage: StorageManager, control: Control, digest: Digest): RecoveryResult {
+  const journal = journalFile(control.checkpoint);
   const header = readJournalHeader(storage, control.checkpoint);
   // What a killed process left may be in the system's memory alone, the document's name included:
   // nothing that it leads to is changed before it is durable.
-  storage.syncJournalSync(control.checkpoint);
+  storage.syncJournalSync(journal);
   const images = findImages(storage, header, digest);
   for (const [name, entry] of Object.entries(control.relations)) {
     mend(storage, name, entry, images.get(entry.number));
   }
-  const restored = restoreImages(storage, control.checkpoint, images);
+  const restored = restoreImages(storage, journal, images);
   const known = new Set(Object.values(control.relations).map(({ number }) => number));
   const unknown = storage.relationsSync().filter((number) => !known.has(number));
   for (const number of unknown) removeFiles(storage, number);
   for (const number of known) storage.flushSync(number, 0);
-  for (const journal of storage.journalsSync()) {
-    if (journal !== control.checkpoint) storage.removeJournalSync(journal);
-  }
+  emptyOtherJournals(storage, control.checkpoint);
   writeRelations(storage, control);
-  const bytes = storage.journalBytesSync(control.checkpoint);
+  const bytes = storage.journalBytesSync(journal);
   return {
     checkpoint: control.checkpoint,
     blocksRestored: restored,
@@ -129,12 +131,13 @@ type Images = ReadonlyMap<number, ReadonlyMap<number, number>>;
 
 function findImages(storage: StorageManager, header: JournalHeader, digest: Digest): Images {
   const { checkpoint } = header.control;
-  const end = storage.journalBytesSync(checkpoint);
+  const file = journalFile(checkpoint);
+  const end = storage.journalBytesSync(file);
   const bytes = new Uint8Array(RECORD_BYTES);
   const image = bytes.subarray(RECORD_HEADER_BYTES);
   const images = new Map<number, Map<number, number>>();
   for (let at = header.recordsAt; at + RECORD_BYTES <= end; at += RECORD_BYTES) {
-    storage.readJournalSync(checkpoint, at, bytes);
+    storage.readJournalSync(file, at, bytes);
     const record = matchRecord(bytes, digest(image));
     if (record === undefined || record.journal !== checkpoint) continue;
     const { relation, block } = record;
@@ -146,12 +149,12 @@ function findImages(storage: StorageManager, header: JournalHeader, digest: Dige
   return images;
 }
 
-function restoreImages(storage: StorageManager, checkpoint: number, images: Images): number {
+function restoreImages(storage: StorageManager, journal: number, images: Images): number {
   const image = new Uint8Array(BLOCK_BYTES);
   let restored = 0;
   for (const [relation, blocks] of images) {
     for (const [block, position] of blocks) {
-      storage.readJournalSync(checkpoint, position, image);
+      storage.readJournalSync(journal, position, image);
       storage.writeSync(relation, 0, block, image);
       restored += 1;
     }

@@ -30,6 +30,7 @@ import type { CancelSignal } from "../abi/cancel-signal.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import type { Statement } from "./interrupts.ts";
+import { journalFile } from "./journal-format.ts";
 import { cancelled } from "./statuses.ts";
 
 /** Reads consecutive blocks, each into a page of its own. */
@@ -50,7 +51,7 @@ export interface WriteStep {
   readonly pages: readonly Uint8Array[];
 }
 
-/** Writes into a journal, at a byte position. */
+/** Writes into the journal of a checkpoint, at a byte position. */
 export interface JournalStep {
   readonly op: "journal";
   readonly journal: number;
@@ -181,10 +182,10 @@ export function transfer(
       else storage.writevSync(step.relation, step.fork, step.block, step.pages);
       break;
     case "journal":
-      storage.writeJournalSync(step.journal, step.position, step.parts);
+      storage.writeJournalSync(journalFile(step.journal), step.position, step.parts);
       break;
     default:
-      storage.syncJournalSync(step.journal);
+      storage.syncJournalSync(journalFile(step.journal));
   }
 }
 

@@ -29,6 +29,7 @@ import { type Control, type RelationEntry, readControl } from "./control.ts";
 import { damageText } from "./damage.ts";
 import {
   type JournalHeader,
+  journalFile,
   matchRecord,
   RECORD_BYTES,
   RECORD_HEADER_BYTES,
@@ -42,7 +43,7 @@ const DAMAGE_CODES = ["XX001", "58030", "58P01"];
 
 /** Something that is not as it should be. */
 export interface StorageProblem {
-  /** Name of the relation, or of another file: `palloc.control`, `palloc.journal.7`. */
+  /** Name of the relation, or of another file: `palloc.control`, `palloc.journal.3`. */
   readonly relation: string;
   /** `null` for what is no matter of one block. */
   readonly block: number | null;
@@ -132,7 +133,7 @@ class Verification {
     Object.assign(this.#counts, { checkpoint, dataChecksums, relations: entries.length });
     for (const [, { blocks }] of entries) this.#pagesTotal += blocks;
     this.#attempt("base", () => this.#countUnknown(control));
-    const journal = `palloc.journal.${checkpoint}`;
+    const journal = `palloc.journal.${journalFile(checkpoint)}`;
     const images = this.#attempt(journal, () => this.#images(checkpoint, judge)) ?? new Map();
     for (const [name, entry] of entries) {
       const open = (): RelationReader => new RelationReader(this.#storage, entry, judge);
@@ -163,9 +164,10 @@ class Verification {
     const header = readJournalHeader(this.#storage, checkpoint);
     const images = new Map<number, Map<number, string | undefined>>();
     const bytes = new Uint8Array(RECORD_BYTES);
-    const end = this.#storage.journalBytesSync(checkpoint);
+    const file = journalFile(checkpoint);
+    const end = this.#storage.journalBytesSync(file);
     for (let at = header.recordsAt; at + RECORD_BYTES <= end; at += RECORD_BYTES) {
-      this.#storage.readJournalSync(checkpoint, at, bytes);
+      this.#storage.readJournalSync(file, at, bytes);
       this.#take(bytes, header, judge, images);
     }
     return images;

@@ -27,6 +27,7 @@ import {
   WAIT_IO_WORKER_MAIN,
   WAIT_IPC,
   WAIT_LOCK,
+  WAIT_LOCK_MANAGER,
   WAIT_LWLOCK,
   WAIT_TIMEOUT,
   WAIT_WAL_SYNC,
@@ -65,6 +66,7 @@ const types: Readonly<Record<number, WaitEventType>> = {
 const names: Readonly<Record<number, string>> = {
   [WAIT_BUFFER_CONTENT]: "BufferContent",
   [WAIT_BUFFER_MAPPING]: "BufferMapping",
+  [WAIT_LOCK_MANAGER]: "LockManager",
   [WAIT_CONTROL_FILE]: "ControlFile",
   [WAIT_WAL_WRITE_LOCK]: "WALWrite",
   [WAIT_BUFFER_PIN]: "BufferPin",

@@ -3,7 +3,7 @@
  *
  *   directory/palloc.control          the control document
  *   directory/palloc.relations        the list of relations
- *   directory/palloc.journal.7        a journal
+ *   directory/palloc.journal.3        a journal
  *   directory/base/16384              main fork, first segment
  *   directory/base/16384.1            its second segment, there once the first is full
  *   directory/base/16384_fsm          another fork

@@ -1,10 +1,11 @@
 /**
- * Journals as files of the data directory, `palloc.journal.7`: bytes written where the caller says,
+ * Journals as files of the data directory, `palloc.journal.3`: bytes written where the caller says,
  * by several threads at once, and made durable by whichever of them asks. What is in them is the
  * caller's business.
  *
- * A left-over of the same number is cut to nothing rather than removed, so that threads that have
- * it open go on in the same file. The cut is as durable as what is synced after it, and no more.
+ * One that is there is cut to nothing rather than removed, so that threads that have it open go on
+ * in the same file, and so that its name, once durable, need not be made durable again. The cut is
+ * as durable as what is synced after it, and no more.
  */
 
 import { type DataFile, type Descriptors, type Directory, dataFile } from "./descriptors.ts";
@@ -40,7 +41,6 @@ export class Journals {
       throw fileError(`could not truncate file "${file.name}"`, file.path, cause);
     }
     file.written = true;
-    this.#open.nameMade(this.#directory);
   }
 
   /** Writes parts one behind another from `position` on; a gap before it is zero. */

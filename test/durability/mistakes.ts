@@ -3,8 +3,10 @@
 
 import { IMAGE_COMMITTED, IMAGE_CURRENT } from "../../assembly/common/constants.ts";
 import { Journal, type PageWrite } from "../../bindings/shared/journal.ts";
+import { emptyOtherJournals } from "../../bindings/shared/journal-format.ts";
 import type { Routine } from "../../bindings/shared/routine.ts";
 import type { FileStorage } from "../../bindings/storage/files.ts";
+import type { CrashDisk } from "../storage/crash-disk.ts";
 import { type Campaign, type Count, campaign, WrongState } from "./crashes.ts";
 import { nothingYet } from "./history.ts";
 import { partsOf } from "./stepping.ts";
@@ -53,20 +55,23 @@ function inStorage(name: string, change: (storage: FileStorage, world: World) =>
 function withoutSync(name: string, skipped: number): Mistake {
   return inStorage(name, (storage, { disk }) => {
     const write = storage.writeControlSync.bind(storage);
-    const sync = disk.fsyncSync.bind(disk);
-    storage.writeControlSync = (bytes) => {
-      let calls = 0;
-      disk.fsyncSync = (descriptor) => {
-        calls += 1;
-        if (calls !== skipped) sync(descriptor);
-      };
-      try {
-        write(bytes);
-      } finally {
-        Reflect.deleteProperty(disk, "fsyncSync");
-      }
-    };
+    storage.writeControlSync = (bytes) => withoutSyncOf(disk, skipped, () => write(bytes));
   });
+}
+
+/** Leaves out one of the syncs that a call makes, counted from 1. */
+function withoutSyncOf(disk: CrashDisk, skipped: number, call: () => void): void {
+  const sync = disk.fsyncSync.bind(disk);
+  let calls = 0;
+  disk.fsyncSync = (descriptor) => {
+    calls += 1;
+    if (calls !== skipped) sync(descriptor);
+  };
+  try {
+    call();
+  } finally {
+    Reflect.deleteProperty(disk, "fsyncSync");
+  }
 }
 
 const { protect } = Journal.prototype;
@@ -138,13 +143,10 @@ export const mistakes: readonly Mistake[] = [
   }),
   withoutSync("the control document is renamed without having been synced", 1),
   withoutSync("the directory is not synced after the control document was renamed", 2),
-  inStorage("the old journal is removed before the commit", (storage) => {
+  inStorage("the old journal is emptied before the commit", (storage) => {
     const write = storage.writeControlSync.bind(storage);
     storage.writeControlSync = (bytes) => {
-      const checkpoint = checkpointOf(bytes);
-      for (const journal of storage.journalsSync()) {
-        if (journal < checkpoint) storage.removeJournalSync(journal);
-      }
+      emptyOtherJournals(storage, checkpointOf(bytes));
       write(bytes);
     };
   }),

@@ -1,5 +1,6 @@
-// Heavyweight locks for the scheduler: the routines of bindings/shared/lock-waits.ts themselves, with
-// a note of what a backend believes to hold when it has it, taken back before it gives it back.
+// Heavyweight locks for the scheduler: the routines of bindings/shared/lock-waits.ts themselves,
+// with a note of what a backend believes to hold when it has it, taken back before it gives it
+// back.
 
 import { ST_NOT_AVAILABLE, ST_OK } from "../../assembly/common/constants.ts";
 import { DeadlockError } from "../../bindings/abi/errors.ts";
@@ -71,10 +72,16 @@ function* give(actor: LockActor, words: TagWords, mode: number): Operation<void>
   if (!released) throw new Error(`mode ${mode} was not held`);
 }
 
+/** Others may go on while a lock is held, without a preemption being spent on it. */
+function* keep(): Operation<void> {
+  yield { do: "tired" };
+}
+
 /** Takes a lock, and gives it back. */
 export function locking(words: TagWords, mode: number): LockAct {
   return function* lock(actor) {
     yield* take(actor, words, mode);
+    yield* keep();
     yield* give(actor, words, mode);
   };
 }
@@ -100,6 +107,7 @@ export function tryingLock(words: TagWords, mode: number): LockAct {
 export function upgrading(words: TagWords, low: number, high: number): LockAct {
   return function* upgrade(actor) {
     yield* take(actor, words, low);
+    yield* keep();
     try {
       yield* take(actor, words, high);
       yield* give(actor, words, high);
@@ -114,6 +122,7 @@ export function upgrading(words: TagWords, low: number, high: number): LockAct {
 export function lockingAll(...locks: readonly (readonly [TagWords, number])[]): LockAct {
   return function* lockAll(actor) {
     for (const [words, mode] of locks) yield* take(actor, words, mode);
+    yield* keep();
     believe(actor, (beliefs) => beliefs.gone(actor.slot));
     yield* drive(actor, actor.waits.releaseAll(EVERY_LEVEL, 0));
   };

@@ -7,7 +7,11 @@
 // be as it is now, as it was when its file was last made durable, or torn.
 
 import { decodeControl, encodeControl } from "../../bindings/shared/control.ts";
-import { encodeJournalHeader, RECORD_BYTES } from "../../bindings/shared/journal-format.ts";
+import {
+  encodeJournalHeader,
+  journalFile,
+  RECORD_BYTES,
+} from "../../bindings/shared/journal-format.ts";
 import type { Image } from "./steps.ts";
 
 /** Most blocks a relation of a configuration has. */
@@ -108,7 +112,7 @@ export class Medium {
     this.#flushed.set(this.#kept);
     this.lengths.fill(FIRST_BLOCKS);
     this.#journals.clear();
-    this.#journals.set(1, { header: this.#firstHeader, entries: [], synced: [] });
+    this.#journals.set(journalFile(1), { header: this.#firstHeader, entries: [], synced: [] });
     this.committed = 1;
     this.#known = decodedRelations(this.#first);
     this.control = this.#first;
@@ -204,8 +208,8 @@ export class Medium {
 
   /** Every content that each page of the last checkpoint may have after a crash now. */
   *afterCrash(): Generator<readonly [page: number, contents: readonly number[]], void> {
-    const journal = this.#journals.get(this.committed);
-    if (journal?.synced === undefined) {
+    const journal = this.#journals.get(journalFile(this.committed));
+    if (journal?.synced === undefined || ownerOf(journal) !== this.committed) {
       throw new Error(`checkpoint ${this.committed} is committed without its journal`);
     }
     for (const { number, blocks } of Object.values(this.#known)) {
@@ -233,6 +237,12 @@ export class Medium {
     }
     return contents;
   }
+}
+
+/** Number of the checkpoint that a journal says it is of. */
+function ownerOf({ header }: JournalFile): number {
+  const length = new DataView(header.buffer, header.byteOffset).getUint32(4, true);
+  return decodeControl(header.subarray(8, 8 + length), "journal").checkpoint;
 }
 
 function decodedRelations(

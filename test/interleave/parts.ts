@@ -18,7 +18,11 @@ import { Checkpoints } from "../../bindings/shared/checkpoint.ts";
 import { IoCounts } from "../../bindings/shared/io-counts.ts";
 import { IoQueue } from "../../bindings/shared/io-queue.ts";
 import { Journal } from "../../bindings/shared/journal.ts";
-import { RECORD_BYTES, RECORD_HEADER_BYTES } from "../../bindings/shared/journal-format.ts";
+import {
+  journalFile,
+  RECORD_BYTES,
+  RECORD_HEADER_BYTES,
+} from "../../bindings/shared/journal-format.ts";
 import type { LocalBuffers } from "../../bindings/shared/local-buffers.ts";
 import { NumberPool, type ReadOptions } from "../../bindings/shared/number-pool.ts";
 import { PageIo, type PageIoParts } from "../../bindings/shared/page-io.ts";
@@ -299,7 +303,7 @@ function* perform(actor: Actor, step: Step): Operation<void> {
       yield* append(actor, step);
       return;
     case "syncJournal":
-      yield { do: "syncJournal", journal: step.journal };
+      yield { do: "syncJournal", journal: journalFile(step.journal) };
       return;
     case "pause":
     case "delay":
@@ -331,8 +335,9 @@ function* read(actor: Actor, file: number, block: number, page: Uint8Array): Ope
 
 function* append(
   actor: Actor,
-  { journal, position, parts }: Extract<Step, { op: "journal" }>,
+  { journal: checkpoint, position, parts }: Extract<Step, { op: "journal" }>,
 ): Operation<void> {
+  const journal = journalFile(checkpoint);
   const deed = { at: NEVER_WRITTEN, writes: false };
   const { length } = actor.once({ ...deed, act: ({ medium }) => medium.header(journal) });
   const images: Image[] = [];

@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Backend, initPage, type Relation } from "../../bindings/index.ts";
+import { ofOwnReads } from "../support/own-reads.ts";
 import { builds } from "../support/region.ts";
 import { Remote } from "../workers/commands.ts";
 import { AT, aWhile, lockedPage, release, settled, World } from "./async.ts";
@@ -211,7 +212,7 @@ describe.each(builds)("%s build", (_, checked) => {
   });
 
   describe("a synchronous call", () => {
-    it("that would wait for a read of its own backend throws 55P03", async () => {
+    ofOwnReads("that would wait for a read of its own backend throws 55P03", async () => {
       const { world, a, t } = await scene(checked);
       world.gate.shut();
       const reading = a.buffers.pinAsync(t.id, 2);
@@ -270,7 +271,7 @@ describe.each(builds)("%s build", (_, checked) => {
       expect(world.pinned()).toBe(0);
     });
 
-    it("gives up waiting for another backend's read, which goes on", async () => {
+    ofOwnReads("gives up waiting for another backend's read, which goes on", async () => {
       const { world, a, b, t } = await scene(checked);
       world.gate.shut();
       const reading = a.buffers.pinAsync(t.id, 3);
@@ -317,7 +318,7 @@ describe.each(builds)("%s build", (_, checked) => {
   });
 
   describe("the end of a region or a backend", () => {
-    it("rejects what waits with 57P01", async () => {
+    ofOwnReads("rejects what waits with 57P01", async () => {
       const { world, a, b, t } = await scene(checked);
       const buffer = lockedPage(b, t, 0);
       world.gate.shut();
@@ -333,37 +334,40 @@ describe.each(builds)("%s build", (_, checked) => {
       await Promise.allSettled([reading]);
     });
 
-    it("a backend that detaches stops its promises, and they touch nobody's page", async () => {
-      const { world, a, b, t } = await scene(checked);
-      const shared = b.buffers.pin(t.id, 0);
-      b.buffers.lockShare(shared);
-      const ours = a.buffers.pin(t.id, 0);
-      const draining = a.buffers.lockExclusiveAsync(ours);
-      world.gate.shut();
-      const reading = a.buffers.pinAsync(t.id, 6);
-      draining.catch(() => {});
-      reading.catch(() => {});
-      await aWhile();
-      const { slot } = a;
-      a.detach();
-      b.buffers.unlock(shared);
-      const next = world.attach();
-      expect(next.slot).toBe(slot);
-      const mine = lockedPage(next, t, 0);
-      // Every other frame gets a page, the one read into among them; then the read ends.
-      const pages = Array.from({ length: 15 }, (_, n) => next.buffers.pin(t.id, 10 + n));
-      world.gate.open();
-      await expect(draining).rejects.toMatchObject({ message: "the backend is closed" });
-      await expect(reading).rejects.toMatchObject({ message: "the backend is closed" });
-      expect(pages.map((buffer) => next.buffers.bytes(buffer)[AT])).toEqual(
-        pages.map((_, n) => 10 + n),
-      );
-      expect(b.buffers.tryLockShare(shared)).toBe(false);
-      for (const buffer of pages) next.buffers.unpin(buffer);
-      release(next, mine);
-      b.buffers.unpin(shared);
-      expect(world.pinned()).toBe(0);
-    });
+    ofOwnReads(
+      "a backend that detaches stops its promises, and they touch nobody's page",
+      async () => {
+        const { world, a, b, t } = await scene(checked);
+        const shared = b.buffers.pin(t.id, 0);
+        b.buffers.lockShare(shared);
+        const ours = a.buffers.pin(t.id, 0);
+        const draining = a.buffers.lockExclusiveAsync(ours);
+        world.gate.shut();
+        const reading = a.buffers.pinAsync(t.id, 6);
+        draining.catch(() => {});
+        reading.catch(() => {});
+        await aWhile();
+        const { slot } = a;
+        a.detach();
+        b.buffers.unlock(shared);
+        const next = world.attach();
+        expect(next.slot).toBe(slot);
+        const mine = lockedPage(next, t, 0);
+        // Every other frame gets a page, the one read into among them; then the read ends.
+        const pages = Array.from({ length: 15 }, (_, n) => next.buffers.pin(t.id, 10 + n));
+        world.gate.open();
+        await expect(draining).rejects.toMatchObject({ message: "the backend is closed" });
+        await expect(reading).rejects.toMatchObject({ message: "the backend is closed" });
+        expect(pages.map((buffer) => next.buffers.bytes(buffer)[AT])).toEqual(
+          pages.map((_, n) => 10 + n),
+        );
+        expect(b.buffers.tryLockShare(shared)).toBe(false);
+        for (const buffer of pages) next.buffers.unpin(buffer);
+        release(next, mine);
+        b.buffers.unpin(shared);
+        expect(world.pinned()).toBe(0);
+      },
+    );
   });
 
   describe("a worker that holds a lock", () => {

@@ -14,6 +14,7 @@ import {
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
+import { withThisMethod } from "../support/io-methods.ts";
 
 /** Byte of a page that tests change. */
 export const AT = 5000;
@@ -65,7 +66,7 @@ export class World {
     const directory = durable ? mkdtempSync(join(tmpdir(), "palloc-async-")) : undefined;
     const storage = directory === undefined ? memoryStorage() : nodeFiles(directory);
     const settings = { shared_buffers: FRAMES, max_connections: BACKENDS };
-    const shared = await SharedMemory.create({ settings, storage, checked });
+    const shared = await SharedMemory.create(withThisMethod({ settings, storage, checked }));
     return new World(shared, storage, () => {
       if (directory !== undefined) rmSync(directory, { recursive: true });
     });

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Backend, initPage, type Relation, SharedMemory } from "../../bindings/index.ts";
 import { nodeFiles, openStorage } from "../../bindings/storage/node-fs.ts";
+import { withThisMethod } from "../support/io-methods.ts";
 import { builds } from "../support/region.ts";
 
 const PAGES = 40;
@@ -26,7 +27,7 @@ describe.each(builds)("checkpoints, %s build", (_, checked) => {
   ): Promise<void> {
     const settings = { shared_buffers: "1MB", max_connections: 2 };
     const storage = nodeFiles(directory);
-    const shared = await SharedMemory.create({ settings, storage, checked });
+    const shared = await SharedMemory.create(withThisMethod({ settings, storage, checked }));
     const one = Backend.attachSync(shared.handle, { storage: openStorage });
     const two = Backend.attachSync(shared.handle, { storage: openStorage });
     try {

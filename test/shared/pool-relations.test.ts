@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SharedMemory } from "../../bindings/index.ts";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
+import { withThisMethod } from "../support/io-methods.ts";
 import {
   codeOf,
   everywhere,
@@ -276,7 +277,7 @@ describe.each(everywhere)("threads, %s", (_, checked, files) => {
   it("see at once what another has cut off, extended and dropped", async () => {
     const settings = { shared_buffers: 64, max_connections: 3 };
     const storage = files ? await builtFiles(directory) : memoryStorage();
-    const shared = await SharedMemory.create({ settings, storage, checked });
+    const shared = await SharedMemory.create(withThisMethod({ settings, storage, checked }));
     open.push(shared);
     for (let count = 0; count < 2; count += 1) remotes.push(await Remote.attached(shared.handle));
     const [a, b] = remotes;

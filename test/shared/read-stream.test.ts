@@ -14,6 +14,7 @@ import {
   StorageError,
   type StrategyKind,
 } from "../../bindings/index.ts";
+import { ofOwnReads } from "../support/own-reads.ts";
 import { Random, seed } from "../support/random.ts";
 import { builds } from "../support/region.ts";
 import { damage, ioRow, recordReads, refuse, stampOf, withStamped } from "../support/streams.ts";
@@ -90,7 +91,7 @@ describe.each(builds)("%s build", (_, checked) => {
     );
   });
 
-  it("reads of neighbours double up to io_combine_limit", async () => {
+  ofOwnReads("reads of neighbours double up to io_combine_limit", async () => {
     const settings = { shared_buffers: 128 };
     await withStamped({ checked, settings }, (region) => {
       const { backend, relation } = region;
@@ -111,7 +112,7 @@ describe.each(builds)("%s build", (_, checked) => {
     });
   });
 
-  it("a stream whose blocks will all be wanted begins with the largest reads", async () => {
+  ofOwnReads("a stream whose blocks will all be wanted begins with the largest reads", async () => {
     const settings = { shared_buffers: 128, io_combine_limit: 10 };
     await withStamped({ checked, settings }, (region) => {
       const reads = recordReads(region);
@@ -121,7 +122,7 @@ describe.each(builds)("%s build", (_, checked) => {
     });
   });
 
-  it("the distance grows with each read and shrinks with each hit", async () => {
+  ofOwnReads("the distance grows with each read and shrinks with each hit", async () => {
     const settings = { shared_buffers: 128 };
     await withStamped({ checked, settings, blocks: 60 }, ({ backend, relation }) => {
       const blocks = [...upTo(40), ...upTo(40)];
@@ -197,30 +198,33 @@ describe.each(builds)("%s build", (_, checked) => {
 });
 
 describe("hints", () => {
-  it("tell of blocks that lie apart and are not in the pool, so many at a time", async () => {
-    const settings = { shared_buffers: 256, effective_io_concurrency: 4 };
-    await withStamped({ checked: true, settings }, (region) => {
-      const { backend, relation, hooks } = region;
-      const hinted = new Set<number>();
-      let most = 0;
-      hooks.prefetch = (_relation, _fork, block, count) => {
-        for (let n = 0; n < count; n += 1) hinted.add(block + n);
-        most = Math.max(most, hinted.size);
-      };
-      const inPool = [11, 33];
-      for (const block of inPool) backend.buffers.unpin(backend.buffers.pin(relation.id, block));
-      const blocks = upTo(BLOCKS).map((n) => (n * 11) % BLOCKS);
-      const stream = backend.buffers.readStream(relation, sourceOf(blocks));
-      let told = 0;
-      for (const buffer of stream) {
-        if (hinted.delete(stampOf(backend, buffer))) told += 1;
-      }
-      expect(told).toBeGreaterThan(40);
-      expect(most).toBe(4);
-      expect(hinted.size).toBe(0);
-      for (const block of inPool) expect(hinted.has(block)).toBe(false);
-    });
-  });
+  ofOwnReads(
+    "tell of blocks that lie apart and are not in the pool, so many at a time",
+    async () => {
+      const settings = { shared_buffers: 256, effective_io_concurrency: 4 };
+      await withStamped({ checked: true, settings }, (region) => {
+        const { backend, relation, hooks } = region;
+        const hinted = new Set<number>();
+        let most = 0;
+        hooks.prefetch = (_relation, _fork, block, count) => {
+          for (let n = 0; n < count; n += 1) hinted.add(block + n);
+          most = Math.max(most, hinted.size);
+        };
+        const inPool = [11, 33];
+        for (const block of inPool) backend.buffers.unpin(backend.buffers.pin(relation.id, block));
+        const blocks = upTo(BLOCKS).map((n) => (n * 11) % BLOCKS);
+        const stream = backend.buffers.readStream(relation, sourceOf(blocks));
+        let told = 0;
+        for (const buffer of stream) {
+          if (hinted.delete(stampOf(backend, buffer))) told += 1;
+        }
+        expect(told).toBeGreaterThan(40);
+        expect(most).toBe(4);
+        expect(hinted.size).toBe(0);
+        for (const block of inPool) expect(hinted.has(block)).toBe(false);
+      });
+    },
+  );
 
   it("are not given for blocks that follow one another", async () => {
     const settings = { shared_buffers: 256 };
@@ -258,44 +262,49 @@ describe("hints", () => {
 });
 
 describe("other readers", () => {
-  it("a block that another backend reads ends a run, and is waited for in its turn", async () => {
-    const settings = { shared_buffers: 128 };
-    await withStamped({ checked: true, settings }, async (region) => {
-      const { backend, relation, storage, another } = region;
-      let finish = (): void => {};
-      const slow = await another({
-        readv: async (number, fork, block, into) => {
-          await new Promise<void>((resolve) => {
-            finish = resolve;
-          });
-          storage.readvSync(number, fork, block, into);
-        },
+  ofOwnReads(
+    "a block that another backend reads ends a run, and is waited for in its turn",
+    async () => {
+      const settings = { shared_buffers: 128 };
+      await withStamped({ checked: true, settings }, async (region) => {
+        const { backend, relation, storage, another } = region;
+        let finish = (): void => {};
+        const slow = await another({
+          readv: async (number, fork, block, into) => {
+            await new Promise<void>((resolve) => {
+              finish = resolve;
+            });
+            storage.readvSync(number, fork, block, into);
+          },
+        });
+        const theirs = slow.buffers.pinAsync(slow.openRelationSync("stamped").id, 5);
+        const reads = recordReads(region);
+        const stream = backend.buffers.readStream(relation, { first: 0, end: 12 }, { full: true });
+        const found = upTo(5).map(() => {
+          const buffer = take(stream);
+          const stamp = stampOf(backend, buffer);
+          backend.buffers.unpin(buffer);
+          return stamp;
+        });
+        expect(found).toEqual(upTo(5));
+        expect(reads).toEqual([[0, 5]]);
+        const fifth = stream.next();
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        expect(() => stream.nextSync()).toThrow("in use");
+        finish();
+        const buffer = await fifth;
+        expect(buffer).toBe(await theirs);
+        if (buffer !== undefined) backend.buffers.unpin(buffer);
+        slow.buffers.unpin(await theirs);
+        expect(drain(backend, stream)).toEqual([6, 7, 8, 9, 10, 11]);
+        expect(reads.flatMap(([first, count]) => upTo(count).map((n) => first + n))).not.toContain(
+          5,
+        );
       });
-      const theirs = slow.buffers.pinAsync(slow.openRelationSync("stamped").id, 5);
-      const reads = recordReads(region);
-      const stream = backend.buffers.readStream(relation, { first: 0, end: 12 }, { full: true });
-      const found = upTo(5).map(() => {
-        const buffer = take(stream);
-        const stamp = stampOf(backend, buffer);
-        backend.buffers.unpin(buffer);
-        return stamp;
-      });
-      expect(found).toEqual(upTo(5));
-      expect(reads).toEqual([[0, 5]]);
-      const fifth = stream.next();
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      expect(() => stream.nextSync()).toThrow("in use");
-      finish();
-      const buffer = await fifth;
-      expect(buffer).toBe(await theirs);
-      if (buffer !== undefined) backend.buffers.unpin(buffer);
-      slow.buffers.unpin(await theirs);
-      expect(drain(backend, stream)).toEqual([6, 7, 8, 9, 10, 11]);
-      expect(reads.flatMap(([first, count]) => upTo(count).map((n) => first + n))).not.toContain(5);
-    });
-  });
+    },
+  );
 
-  it("a block whose other reader fails is read by the stream", async () => {
+  ofOwnReads("a block whose other reader fails is read by the stream", async () => {
     const settings = { shared_buffers: 128 };
     await withStamped({ checked: true, settings }, async ({ backend, relation, another }) => {
       let fail = (): void => {};
@@ -323,7 +332,7 @@ describe("other readers", () => {
 describe("errors in the middle", () => {
   const settings = { shared_buffers: 128 };
 
-  it("of pages read together only the one that is none fails, in its turn", async () => {
+  ofOwnReads("of pages read together only the one that is none fails, in its turn", async () => {
     await withStamped({ checked: true, settings }, (region) => {
       damage(region, 7);
       const { backend, relation } = region;
@@ -351,7 +360,7 @@ describe("errors in the middle", () => {
     });
   });
 
-  it("where storage refuses several blocks, those it has are delivered", async () => {
+  ofOwnReads("where storage refuses several blocks, those it has are delivered", async () => {
     await withStamped({ checked: true, settings }, (region) => {
       refuse(region, 9);
       const { backend, relation } = region;
@@ -429,7 +438,7 @@ describe("a scan that is given up", () => {
     );
   });
 
-  it("goes on with the same block after a wait that was cancelled", async () => {
+  ofOwnReads("goes on with the same block after a wait that was cancelled", async () => {
     await withStamped({ checked: true, settings }, async ({ backend, relation }) => {
       const stream = backend.buffers.readStream(relation, ALL, { full: true });
       await expect(stream.next(AbortSignal.abort())).rejects.toMatchObject({ code: "57014" });

@@ -217,7 +217,7 @@ describe.each(ioMethods)("io_method %s", (current) => {
         [text.replace('"checkpoint": 2', '"checkpoint": 3'), "XX001"],
         [text.slice(0, -20), "XX001"],
         ["", "XX001"],
-        [text.replace('"version": 2', '"version": 99'), "55000"],
+        [text.replace('"version": 3', '"version": 99'), "55000"],
       ] as const) {
         writeFileSync(file, broken);
         await expect(withBackend(nodeFiles(directory), () => {})).rejects.toMatchObject({ code });

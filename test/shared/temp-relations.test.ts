@@ -11,6 +11,7 @@ import { SharedMemory } from "../../bindings/index.ts";
 import { isOwnTemporary, isTemporary, tempNumber } from "../../bindings/shared/temp-numbers.ts";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage, openStorage } from "../../bindings/storage/memory.ts";
+import { withThisMethod } from "../support/io-methods.ts";
 import { forkOf, type Local, openLocal } from "../support/local.ts";
 
 function newStorage(): StorageManager {
@@ -176,9 +177,13 @@ describe("files", () => {
   it("what a killed process left is removed at the next start", async () => {
     const storage = newStorage();
     const settings = { shared_buffers: 16, max_connections: 2 };
-    await (await SharedMemory.create({ settings, storage: staysOpen(storage) })).close();
+    await (
+      await SharedMemory.create(withThisMethod({ settings, storage: staysOpen(storage) }))
+    ).close();
     storage.createSync(tempNumber(1, 0), 0);
-    const shared = await SharedMemory.create({ settings, storage: staysOpen(storage) });
+    const shared = await SharedMemory.create(
+      withThisMethod({ settings, storage: staysOpen(storage) }),
+    );
     expect(storage.relationsSync()).toEqual([]);
     await shared.close();
   });

@@ -302,7 +302,7 @@ describe("damage", () => {
     expect(await verify()).toMatchObject(named(/checksum does not match/) as object);
     unlinkSync(control);
     expect(await verify()).toMatchObject(named(/it is missing/) as object);
-    writeFileSync(control, text.replace('"version": 2', '"version": 99'));
+    writeFileSync(control, text.replace('"version": 3', '"version": 99'));
     await expect(verify()).rejects.toMatchObject({ code: "55000" });
   });
 

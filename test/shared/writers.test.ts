@@ -25,6 +25,7 @@ import { partOf } from "../../bindings/shared/statistics.ts";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
+import { withThisMethod } from "../support/io-methods.ts";
 import { Random, seed } from "../support/random.ts";
 import { builds } from "../support/region.ts";
 import { type TwinBuffer, TwinWriter } from "../twin/bgwriter.ts";
@@ -75,7 +76,7 @@ interface SceneOptions {
 async function scene(options: SceneOptions): Promise<Scene> {
   const { checked, storage = memoryStorage(), blocks = 200 } = options;
   const settings = { shared_buffers: 64, max_connections: 4, ...options.settings };
-  const shared = await SharedMemory.create({ settings, storage, checked });
+  const shared = await SharedMemory.create(withThisMethod({ settings, storage, checked }));
   open.push(shared);
   // The owner's own manager serves: a .ts file cannot be loaded by its URL.
   const opener = (): StorageManager => nonClosing(storage);

@@ -8,6 +8,10 @@ import type { StorageManager } from "../../bindings/storage/manager.ts";
 export const ioMethods = ["sync", "worker"] as const;
 export type IoMethod = (typeof ioMethods)[number];
 
+const { PALLOC_IO_METHOD } = process.env;
+/** What suites run with that are started once for each method (vitest.config.ts). */
+export const ioMethod: IoMethod = PALLOC_IO_METHOD === "worker" ? "worker" : "sync";
+
 /** The script of an I/O worker. */
 export const IO_WORKER: URL = new URL("../../dist/bindings/io-worker.js", import.meta.url);
 
@@ -18,6 +22,21 @@ export function withIoMethod(
 ): SharedMemoryOptions {
   const chosen = { ...settings, io_method: method, io_workers: 2 };
   return { ...rest, settings: chosen, ioWorkers: IO_WORKER };
+}
+
+/** Options of a region of the method that this run of the suite is for. */
+export function withThisMethod(options: SharedMemoryOptions): SharedMemoryOptions {
+  const { storage } = options;
+  if (ioMethod === "sync") return options;
+  const ofWorkers = storage === undefined ? {} : { storage: built(storage) };
+  const { settings } = withIoMethod(ioMethod, options);
+  // One worker: these suites make hundreds of regions.
+  return {
+    ...options,
+    ...ofWorkers,
+    settings: { ...settings, io_workers: 1 },
+    ioWorkers: IO_WORKER,
+  };
 }
 
 /** Storage whose handle names the built module instead of its source. */

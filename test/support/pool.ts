@@ -18,15 +18,20 @@ import {
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
+import { ioMethod, withThisMethod } from "./io-methods.ts";
 import { builds } from "./region.ts";
 
 /** Where {@link stamp} writes: behind the page header. */
 const STAMP_AT = 4096;
 
-/** Both builds over both storages: name, checked, files. */
+/** Both builds over both storages, or what there is time for: name, checked, files. */
 export const everywhere: readonly (readonly [name: string, checked: boolean, files: boolean])[] =
   builds.flatMap(([name, checked]) =>
-    [false, true].map((files) => [`${name} build, ${files ? "files" : "memory"}`, checked, files]),
+    (ioMethod === "sync" ? [false, true] : [true]).map((files) => [
+      `${name} build, ${files ? "files" : "memory"}`,
+      checked,
+      files,
+    ]),
   ) as never;
 
 /** How a {@link Pool} is opened. */
@@ -108,7 +113,7 @@ export async function openPool({ checked, files, settings = {} }: PoolOptions): 
   const directory = files ? mkdtempSync(join(tmpdir(), "palloc-pool-")) : "";
   const storage = files ? nodeFiles(directory) : memoryStorage({ maxBytes: 8 << 20 });
   const all = { shared_buffers: 64, max_connections: 3, ...settings };
-  const shared = await SharedMemory.create({ settings: all, storage, checked });
+  const shared = await SharedMemory.create(withThisMethod({ settings: all, storage, checked }));
   const pool = new Pool(shared, storage, directory);
   open.push(pool);
   return pool;

@@ -17,6 +17,7 @@ import {
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage, openStorage as openMemory } from "../../bindings/storage/memory.ts";
 import { nodeFiles, openStorage as openFiles } from "../../bindings/storage/node-fs.ts";
+import { withThisMethod } from "./io-methods.ts";
 
 /** Where each page carries its own number: behind the page header. */
 export const STAMP_WORD = 6;
@@ -56,7 +57,7 @@ export async function withStamped(
   const directory = kind === "files" ? mkdtempSync(join(tmpdir(), "palloc-stream-")) : undefined;
   const storage = directory === undefined ? memoryStorage() : nodeFiles(directory);
   const all = { shared_buffers: 32, max_connections: 3, ...settings };
-  const shared = await SharedMemory.create({ settings: all, storage, checked });
+  const shared = await SharedMemory.create(withThisMethod({ settings: all, storage, checked }));
   const backends: Backend[] = [];
   const warnings: string[] = [];
   const attach = async (hooks: StorageHooks): Promise<Backend> => {

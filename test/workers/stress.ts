@@ -20,6 +20,7 @@ import {
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
 import { nodeFiles, openStorage } from "../../bindings/storage/node-fs.ts";
+import { withThisMethod } from "../support/io-methods.ts";
 import { Random, seed } from "../support/random.ts";
 import type { StressWorkerData } from "./stress.worker.ts";
 import { RELATION } from "./stress-load.ts";
@@ -110,12 +111,9 @@ export class Stress {
     const directory = mkdtempSync(join(tmpdir(), "palloc-stress-"));
     const kept = memoryStorage();
     const reopen = (): StorageManager => (storage === "files" ? nodeFiles(directory) : kept);
-    const shared = await SharedMemory.create({
-      settings: chosen,
-      storage: reopen(),
-      segments: { [SEGMENT]: SEGMENT_BYTES },
-      checked,
-    });
+    const region = { settings: chosen, storage: reopen(), checked };
+    const segments = { [SEGMENT]: SEGMENT_BYTES };
+    const shared = await SharedMemory.create({ ...withThisMethod(region), segments });
     const clean = (): void => rmSync(directory, { recursive: true, force: true });
     return new Stress(options, shared, [reopen, clean]);
   }
@@ -334,7 +332,9 @@ export class Stress {
     if (summary.buffers_used !== rows.length) found.push("the summary counts other buffers");
     const usage = this.shared.usageCounts().reduce((sum, { buffers }) => sum + buffers, 0);
     if (usage !== FRAMES && usage !== rows.length) found.push(`usage counts of ${usage} buffers`);
-    if (this.shared.backends().length !== 1) found.push("a backend that is gone has a slot");
+    const { maxConnections } = this.shared.settings;
+    const clients = this.shared.backends().filter(({ slot }) => slot <= maxConnections);
+    if (clients.length !== 1) found.push("a backend that is gone has a slot");
     return [...found, ...this.#locks(), ...this.#unevictable()];
   }
 
@@ -369,7 +369,9 @@ export class Stress {
     await this.shared.close();
     const { configuration } = this.#options;
     const storage = this.#reopen();
-    const shared = await SharedMemory.create({ settings: configuration.settings, storage });
+    const shared = await SharedMemory.create(
+      withThisMethod({ settings: configuration.settings, storage }),
+    );
     const onFiles = configuration.storage === "files";
     const backend = Backend.attachSync(shared.handle, onFiles ? { storage: openStorage } : {});
     try {
