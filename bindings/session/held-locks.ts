@@ -19,6 +19,8 @@ export class HeldLocks implements LockObserver {
   readonly #locks: LockManager;
   readonly #owner: () => ResourceOwner | undefined;
   readonly #kind: ResourceKind<string>;
+  /** An owner gives back what it has forgotten already: that is nobody else's. */
+  #isReleasing = false;
 
   /** @param owner - who owns what is taken now */
   constructor(locks: LockManager, owner: () => ResourceOwner | undefined) {
@@ -29,7 +31,7 @@ export class HeldLocks implements LockObserver {
       phase: "locks",
       priority: RELEASE_PRIORITY.locks,
       handedOn: true,
-      release: (lock) => release(locks, lock),
+      release: (lock) => this.#release(lock),
     };
     locks.observe(this);
   }
@@ -39,6 +41,7 @@ export class HeldLocks implements LockObserver {
   }
 
   givenBack(words: TagWords, mode: number): void {
+    if (this.#isReleasing) return;
     const lock = textOf(words, mode);
     for (let owner = this.#owner(); owner !== undefined; owner = owner.parent) {
       if (!owner.holds(this.#kind, lock)) continue;
@@ -51,13 +54,18 @@ export class HeldLocks implements LockObserver {
   close(): void {
     this.#locks.observe(undefined);
   }
+
+  #release(lock: string): void {
+    const [field1 = 0, field2 = 0, field3 = 0, rest = 0, mode = 0] = lock.split(" ").map(Number);
+    this.#isReleasing = true;
+    try {
+      this.#locks.releaseTaken([field1, field2, field3, rest], mode);
+    } finally {
+      this.#isReleasing = false;
+    }
+  }
 }
 
 function textOf(words: TagWords, mode: number): string {
   return [...words, mode].join(" ");
-}
-
-function release(locks: LockManager, lock: string): void {
-  const [field1 = 0, field2 = 0, field3 = 0, rest = 0, mode = 0] = lock.split(" ").map(Number);
-  locks.releaseTaken([field1, field2, field3, rest], mode);
 }

@@ -63,6 +63,21 @@ describe.each(builds)("locks of a session, %s build", (_, checked) => {
     expect(heldBy(backend)).toEqual([]);
   });
 
+  it("that several savepoints took go with the last of them", async () => {
+    const { session, backend } = await openSession(checked);
+    const take = (): void => void backend.locks.acquireSync(tag(1), "ShareLock", { level });
+    session.begin();
+    session.savepoint("a");
+    take();
+    session.savepoint("b");
+    take();
+    session.rollbackTo("b");
+    expect(heldBy(backend)).toEqual([1]);
+    session.rollbackTo("a");
+    expect(heldBy(backend)).toEqual([]);
+    session.commit();
+  });
+
   it("that are given back before the end are not given back twice", async () => {
     const { session, backend } = await openSession(checked);
     const { locks } = backend;
