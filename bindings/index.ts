@@ -72,7 +72,6 @@ export {
   type SnapshotGroup,
 } from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
-export type { ActivityRow as SessionActivityRow } from "./session/activity.ts";
 export type { QueryOptions } from "./session/command-loop.ts";
 export type { Cursor, RowSource } from "./session/cursor.ts";
 export type { MemoryLimit, MemoryUse } from "./session/memory-limit.ts";
@@ -92,7 +91,8 @@ export type { VariableSource } from "./session/variable-stack.ts";
 export type { SetOptions } from "./session/variables.ts";
 export type { ActivityRow, ActivityState } from "./shared/activity.ts";
 export { type AdvisoryKey, AdvisoryLocks } from "./shared/advisory-locks.ts";
-export { Backend, type BackendOptions, type CreateOptions } from "./shared/backend.ts";
+export { Backend } from "./shared/backend.ts";
+export type { BackendOptions, CreateOptions } from "./shared/backend-options.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export { type WorkersWatch, watchWorkers } from "./shared/forwarding.ts";

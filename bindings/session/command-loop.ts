@@ -16,7 +16,10 @@ import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
 import type { ProcessMemory } from "../process/memory.ts";
+import type { ActivityState } from "../shared/activity.ts";
+import type { Backend } from "../shared/backend.ts";
 import type { ResolvedSettings } from "../shared/settings.ts";
+import type { TemporaryFile } from "../shared/temporary-file.ts";
 import { Cancellation, statementTimeout, userRequest } from "./cancellation.ts";
 import type { Messages } from "./messages.ts";
 import { runToEnd, suppressed } from "./outcome.ts";
@@ -35,22 +38,17 @@ export interface QueryOptions {
 
 /** What a session consists of. @internal */
 export interface LoopGround {
+  /** Where others see what the session does, and ask it to end. */
+  readonly backend: Pick<Backend, "reportActivity" | "checkInterrupts">;
   readonly memory: ProcessMemory;
   readonly settings: ResolvedSettings;
   readonly variables: SessionVariables;
   readonly portals: Portals;
   readonly transactions: Transactions;
   readonly messages: Messages;
+  createTemporaryFile(context: MemoryContext, onClose: () => void): TemporaryFile;
   /** The session has given back everything: the backend may go, if it was attached for it. */
   ended(): void;
-}
-
-/** When what began. @internal */
-export interface Times {
-  readonly started: Date;
-  transaction: Date | null;
-  query: Date | null;
-  change: Date;
 }
 
 /** A query under way, and what it runs in. @internal */
@@ -65,9 +63,6 @@ export interface Running {
 /** Takes the commands of one session. @internal */
 export class CommandLoop {
   readonly ground: LoopGround;
-  readonly times: Times;
-  /** Name of the last query. */
-  lastQuery = "";
   /** Counts transactions, so that an object of an earlier one is told from that of this one. */
   transaction = 0;
   /** Whether the transaction goes on after the command. */
@@ -83,8 +78,6 @@ export class CommandLoop {
 
   constructor(ground: LoopGround) {
     this.ground = ground;
-    const now = new Date();
-    this.times = { started: now, transaction: null, query: null, change: now };
     this.#message = ground.memory.top.createChild("MessageContext");
     this.#rest();
   }
@@ -97,6 +90,15 @@ export class CommandLoop {
   /** Whether a query is under way. */
   get isRunning(): boolean {
     return this.#running !== undefined;
+  }
+
+  /** What the session is doing. */
+  get state(): ActivityState {
+    if (this.isRunning) return "active";
+    if (!this.inBlock) return "idle";
+    return this.ground.transactions.failed
+      ? "idle in transaction (aborted)"
+      : "idle in transaction";
   }
 
   /** Whether the session has ended. */
@@ -172,7 +174,7 @@ export class CommandLoop {
     let result: T;
     try {
       result = this.#work(running, work);
-      running.cancellation.check();
+      running.query.checkInterrupts();
     } catch (error) {
       throw this.fail(running, error);
     }
@@ -226,6 +228,7 @@ export class CommandLoop {
   /** Rolls back, and gives back everything the session has. Idempotent. */
   close(reason: PallocError): void {
     if (this.#closedBy !== undefined) return;
+    if (!this.#message.closed) this.ground.backend.reportActivity("idle");
     this.#closedBy = reason;
     const { memory, portals, transactions, variables } = this.ground;
     this.#timers.close();
@@ -265,7 +268,6 @@ export class CommandLoop {
     const { transactions, settings } = this.ground;
     transactions.start();
     this.transaction += 1;
-    this.times.transaction = new Date();
     this.#timers.arm("transaction", settings.values.transaction_timeout, () => {
       this.#end("25P04", "terminating connection due to transaction timeout");
     });
@@ -274,7 +276,6 @@ export class CommandLoop {
   #ended(): void {
     this.inBlock = false;
     this.transaction += 1;
-    this.times.transaction = null;
     this.#timers.disarm("transaction");
   }
 
@@ -296,7 +297,12 @@ export class CommandLoop {
     const { transactions, portals, memory, settings } = this.ground;
     const owner = new ResourceOwner("Portal", transactions.levelOwner);
     const portal = portals.create(name, owner, transactions.depth);
-    const query = new Query({ portal, cancellation, settings: settings.values });
+    const { createTemporaryFile, backend } = this.ground;
+    const { values } = settings;
+    const query = new Query({
+      ...{ portal, cancellation, settings: values, createTemporaryFile },
+      checkInterrupts: () => backend.checkInterrupts(),
+    });
     return { query, portal, cancellation, prior: memory.current };
   }
 
@@ -308,9 +314,7 @@ export class CommandLoop {
     running.prior = memory.current;
     transactions.switchOwner(portal.owner);
     memory.switchTo(query.context);
-    this.lastQuery = query.name;
-    const now = new Date();
-    Object.assign(this.times, { query: now, change: now });
+    this.ground.backend.reportActivity("active", query.name);
     this.#timers.arm("statement", settings.values.statement_timeout, () => {
       cancellation.cancel(statementTimeout());
     });
@@ -327,7 +331,7 @@ export class CommandLoop {
   }
 
   #work<T>(running: Running, work: () => T): T {
-    running.cancellation.check();
+    running.query.checkInterrupts();
     return work();
   }
 
@@ -344,7 +348,7 @@ export class CommandLoop {
   #complete(running: Running): void {
     if (this.#closedBy !== undefined) throw this.#closedBy;
     try {
-      running.cancellation.check();
+      running.query.checkInterrupts();
       running.query.end();
       this.#deactivate(running, "done");
       this.dropPortal(running.portal);
@@ -378,12 +382,12 @@ export class CommandLoop {
   /** Between two commands. */
   #rest(): void {
     const { memory, settings, transactions } = this.ground;
-    this.times.change = new Date();
     if (this.#doom !== undefined) {
       this.close(this.#doom);
       return;
     }
     if (transactions.failed) memory.switchTo(this.#message);
+    this.ground.backend.reportActivity(this.state);
     const { idle_in_transaction_session_timeout, idle_session_timeout } = settings.values;
     if (this.inBlock) {
       this.#timers.arm("idle", idle_in_transaction_session_timeout, () => {

@@ -13,10 +13,11 @@ import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
 import type { SettingValues } from "../shared/settings.ts";
+import type { TemporaryFile } from "../shared/temporary-file.ts";
 import type { Cancellation } from "./cancellation.ts";
 import { MemoryLimit, type MemoryUse } from "./memory-limit.ts";
 import type { Portal } from "./portals.ts";
-import type { ResourceOwner } from "./resource-owner.ts";
+import { RELEASE_PRIORITY, type ResourceKind, type ResourceOwner } from "./resource-owner.ts";
 
 /** What a query is made of. @internal */
 export interface QueryGround {
@@ -24,7 +25,19 @@ export interface QueryGround {
   readonly cancellation: Cancellation;
   /** As they are now. */
   readonly settings: SettingValues;
+  createTemporaryFile(context: MemoryContext, onClose: () => void): TemporaryFile;
+  /** What others ask of the backend. */
+  checkInterrupts(): void;
 }
+
+/** Temporary files of queries: forgotten when they are closed. */
+const temporaryFiles: ResourceKind<TemporaryFile> = {
+  name: "File",
+  phase: "afterLocks",
+  priority: RELEASE_PRIORITY.files,
+  release: (file) => file.close(),
+  describe: ({ bytes }) => `temporary file of ${bytes} bytes`,
+};
 
 /** A query under way. It ends when the function that was given it does; then its methods throw. */
 export class Query {
@@ -90,14 +103,30 @@ export class Query {
   }
 
   /**
+   * A file for what does not fit into memory. Close it; the query's end closes what was not, with a
+   * warning unless it failed. May wait for storage.
+   */
+  createTemporaryFile(): TemporaryFile {
+    const { owner } = this;
+    const { portal, createTemporaryFile } = this.#ground;
+    // Its block must be there when the owner closes it, after the query's context has gone.
+    const file = createTemporaryFile(portal.context, () => {
+      if (owner.holds(temporaryFiles, file)) owner.forget(temporaryFiles, file);
+    });
+    owner.remember(temporaryFiles, file);
+    return file;
+  }
+
+  /**
    * Ends the query if somebody wants it: to be called in loops that never wait. Costs a look at the
    * clock.
    *
-   * @throws {@link PallocError} 57014
+   * @throws {@link PallocError} 57014, {@link BackendTerminatedError} 57P01: the session has ended
    * @see PostgreSQL: src/include/miscadmin.h, CHECK_FOR_INTERRUPTS
    */
   checkInterrupts(): void {
     this.#cancellation.check();
+    this.#ground.checkInterrupts();
   }
 
   /** The next part of a query that is run in parts has a time limit of its own. @internal */

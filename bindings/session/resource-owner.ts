@@ -124,14 +124,16 @@ export class ResourceOwner {
     if (this.#releasing) {
       throw misuse(`ResourceOwnerForget called for ${kind.name} after release started`);
     }
-    const resources = this.#resources;
-    for (let index = resources.length - 1; index >= 0; index -= 1) {
-      const each = resources[index];
-      if (each?.kind !== (kind as ResourceKind<never>) || each.resource !== resource) continue;
-      resources.splice(index, 1);
-      return;
+    const index = this.#resources.findLastIndex((each) => isOf(each, kind, resource));
+    if (index < 0) {
+      throw misuse(`${describe(kind, resource)} is not owned by resource owner ${this.name}`);
     }
-    throw misuse(`${describe(kind, resource)} is not owned by resource owner ${this.name}`);
+    this.#resources.splice(index, 1);
+  }
+
+  /** Whether a resource is remembered here. Looks from the end. */
+  holds<Resource>(kind: ResourceKind<Resource>, resource: Resource): boolean {
+    return this.#resources.findLastIndex((each) => isOf(each, kind, resource)) >= 0;
   }
 
   /** Gives back everything, here and below, in all phases. @internal */
@@ -193,6 +195,14 @@ export class ResourceOwner {
       ending.failed(error);
     }
   }
+}
+
+function isOf<Resource>(
+  each: Remembered,
+  kind: ResourceKind<Resource>,
+  resource: Resource,
+): boolean {
+  return each.resource === resource && each.kind === (kind as ResourceKind<never>);
 }
 
 function describe<Resource>(kind: ResourceKind<Resource>, resource: Resource): string {

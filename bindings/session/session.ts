@@ -8,12 +8,15 @@
 
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
-import { Backend, type BackendOptions } from "../shared/backend.ts";
+import type { ActivityState } from "../shared/activity.ts";
+import { Backend } from "../shared/backend.ts";
+import type { BackendOptions } from "../shared/backend-options.ts";
 import type { SharedMemoryHandle } from "../shared/handle.ts";
 import type { ParameterValue } from "../shared/parameter-texts.ts";
-import { type ActivityRow, activityRow } from "./activity.ts";
+import type { ParameterName } from "../shared/parameters.ts";
 import { CommandLoop, type QueryOptions } from "./command-loop.ts";
 import type { Cursor, RowSource } from "./cursor.ts";
+import { HeldLocks } from "./held-locks.ts";
 import { HeldPins } from "./held-pins.ts";
 import { MemoryLimit, type MemoryUse } from "./memory-limit.ts";
 import { Messages, type SessionMessage } from "./messages.ts";
@@ -66,30 +69,43 @@ export class Session {
     this.backend = backend;
     const messages = new Messages(settings, onMessage);
     const transactionContext = (): MemoryContext => this.#transactions.top;
-    const ground = { memory, settings, buffers, superuser, transactionContext };
+    const changed = (name: ParameterName): void => backend.settingChanged(name);
+    const ground = { memory, settings, buffers, superuser, transactionContext, changed };
     const variables = new SessionVariables(ground);
     const portals = new Portals(memory, (owner) => this.#transactions.settle(owner));
     const pins = new HeldPins(buffers);
     const listeners = this.#listeners;
     const transactions = new Transactions({
       ...{ memory, variables, portals, pins, messages, listeners },
+      releaseLocks: () => backend.locks.releaseAll("transaction"),
     });
+    const locks = new HeldLocks(backend.locks, () => transactions.owner);
     this.#variables = variables;
     this.#transactions = transactions;
     const ended = (): void => {
+      locks.close();
+      backend.beforeDetach(() => {});
       backendsInUse.delete(backend);
       if (ownsBackend) backend.detach();
     };
     this.#loop = new CommandLoop({
-      ...{ memory, settings, variables, portals, transactions, messages, ended },
+      ...{ backend, memory, settings, variables, portals, transactions, messages, ended },
+      createTemporaryFile: (context, onClose) => backend.createTemporaryFile(context, onClose),
     });
-    for (const [name, value] of Object.entries(options.settings ?? {})) {
+    const { applicationName = "" } = options as ConnectOptions;
+    for (const [name, value] of Object.entries({
+      ...(applicationName === "" ? {} : { application_name: applicationName }),
+      ...options.settings,
+    })) {
       variables.setDefault(name, value);
     }
+    backend.beforeDetach(() => {
+      this.#loop.close(backend.endReason ?? new ClosedError("the session"));
+    });
   }
 
   /**
-   * Begins the session of a backend that is attached. Dispose the session first, then the backend.
+   * Begins the session of a backend that is attached. It ends with the backend, if not before.
    *
    * @throws {@link PallocError} 55006 if the backend has a session
    */
@@ -273,10 +289,10 @@ export class Session {
     return this.#loop.messageContext;
   }
 
-  /** What the session is doing, with columns of `pg_stat_activity`. */
-  pgStatActivity(): ActivityRow {
+  /** What the session is doing, as its row of `backend.activity()` says to all. */
+  get state(): ActivityState {
     this.#loop.mustLive();
-    return activityRow(this.backend, this.#loop);
+    return this.#loop.state;
   }
 
   // ── End ────────────────────────────────────────────────────────────────────────────────────────

@@ -102,6 +102,7 @@ const CATEGORIES: Readonly<Partial<Record<ParameterName, string>>> = {
   log_lock_waits: WHAT_TO_LOG,
   maintenance_io_concurrency: IO,
   maintenance_work_mem: MEMORY,
+  max_locks_per_transaction: LOCKS,
   max_connections: "Connections and Authentication / Connection Settings",
   shared_buffers: MEMORY,
   statement_timeout: STATEMENTS,

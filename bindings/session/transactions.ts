@@ -47,6 +47,8 @@ export interface TransactionGround {
   readonly variables: SessionVariables;
   readonly portals: Portals;
   readonly pins: HeldPins;
+  /** Gives back what locks of transactions nobody remembers. */
+  releaseLocks(): void;
   readonly messages: Messages;
   readonly listeners: ReadonlySet<TransactionListener>;
 }
@@ -184,6 +186,7 @@ export class Transactions {
     owner.release("beforeLocks", ending);
     this.#tell("beforeLocks");
     owner.release("locks", ending);
+    this.#releaseLocks();
     owner.release("afterLocks", ending);
     pins.look();
     this.#end(owner, true);
@@ -226,6 +229,7 @@ export class Transactions {
     portals.abort(depth, this.#collect);
     this.settle(owner);
     owner.releaseAll(this.#ending(false, depth === 1));
+    if (depth === 1) this.#releaseLocks();
     this.#owner = undefined;
     pins.look();
     variables.leave(false);
@@ -314,6 +318,15 @@ export class Transactions {
     memory.switchTo(prior === undefined || prior.closed ? memory.top : prior);
     for (const context of [this.#abort, this.#top]) {
       if (context !== undefined) clear(context, this.#collect);
+    }
+  }
+
+  /** Those that were taken before the transaction, or are granted to a task outside it. */
+  #releaseLocks(): void {
+    try {
+      this.#ground.releaseLocks();
+    } catch (error) {
+      this.#collect(error);
     }
   }
 

@@ -14,7 +14,7 @@ import type { MemoryContext } from "../process/context.ts";
 import type { ProcessMemory } from "../process/memory.ts";
 import type { BufferPool } from "../shared/buffers.ts";
 import { type ParameterValue, parseValue, showValue } from "../shared/parameter-texts.ts";
-import { type Parameter, parameters } from "../shared/parameters.ts";
+import { type Parameter, type ParameterName, parameters } from "../shared/parameters.ts";
 import type { ResolvedSettings, SettingValues } from "../shared/settings.ts";
 import { type SettingRow, settingRow } from "./setting-rows.ts";
 import { Variable, VariableStack } from "./variable-stack.ts";
@@ -36,6 +36,8 @@ export interface VariableGround {
   readonly superuser: boolean;
   /** Where saved values are kept, as long as the transaction. */
   transactionContext(): MemoryContext;
+  /** The backend is told of what others look at. */
+  changed(name: ParameterName): void;
 }
 
 const VALUE = 0;
@@ -163,7 +165,10 @@ export class SessionVariables {
 
   /** The session ends: the backend is as it was, and the memory goes. */
   close(): void {
-    for (const { name } of parameters) this.#ground.settings.assign(name, this.#before[name]);
+    for (const { name } of parameters) {
+      this.#ground.settings.assign(name, this.#before[name]);
+      this.#ground.changed(name);
+    }
     this.#restoreTemporary(this.#before.temp_buffers);
     this.#store.context.delete();
     this.#variables.clear();
@@ -243,6 +248,7 @@ export class SessionVariables {
     if (variable.parameter === undefined) return;
     const value = this.#valueOf(variable);
     this.#ground.settings.assign(variable.parameter.name, value);
+    this.#ground.changed(variable.parameter.name);
     if (variable.name === "temp_buffers") this.#restoreTemporary(Number(value));
   }
 

@@ -149,7 +149,12 @@ export class AdvisoryLocks {
     const status = this.ground
       .exports()
       .lockAcquire(REGION_DATABASE, high, low, rest, mode, level | 2);
-    if (status >= ST_OK) return;
+    if (status >= ST_OK) {
+      if (level === LEVEL_TRANSACTION) {
+        this.ground.waits.took([REGION_DATABASE, high, low, rest], mode, level);
+      }
+      return;
+    }
     this.ground.runSync(this.ground.waits.acquire(this.#request(key, mode, level)));
   }
 

@@ -130,12 +130,24 @@ export class BackendParts {
 }
 
 function lockManager({ attachment, settings, warn }: BackendGround, drivers: Drivers): LockManager {
-  const { deadlock_timeout, lock_timeout: timeout, log_lock_waits } = settings.values;
   const views = new LockViews(attachment, settings.slots);
-  const log = log_lock_waits ? new LockWaitLog(views, warn, attachment.slot) : undefined;
-  const waits = new LockWaits(attachment, deadlock_timeout, log);
+  const log = new LockWaitLog(views, warn, attachment.slot);
+  const { values } = settings;
+  const waits = new LockWaits(attachment, {
+    get deadlockTimeout() {
+      return values.deadlock_timeout;
+    },
+    get log() {
+      return values.log_lock_waits ? log : undefined;
+    },
+  });
   const exports = (): SharedExports => attachment.exports;
-  const ground = { exports, waits, timeout, warn, ...drivers };
+  const ground = {
+    ...{ exports, waits, warn, ...drivers },
+    get timeout() {
+      return values.lock_timeout;
+    },
+  };
   return new LockManager(ground, views);
 }
 

@@ -12,11 +12,12 @@
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
-import { ProcessMemory, type ProcessMemoryOptions } from "../process/memory.ts";
-import type { StorageManager, StorageOpener } from "../storage/manager.ts";
+import { ProcessMemory } from "../process/memory.ts";
+import type { StorageManager } from "../storage/manager.ts";
 import { Activity, type ActivityRow, type ActivityState, activityRows } from "./activity.ts";
 import { abandoned, admit, admitSync, type ClaimOptions, claimOrClose, leave } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
+import type { BackendOptions, CreateOptions } from "./backend-options.ts";
 import { BackendParts } from "./backend-parts.ts";
 import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
@@ -25,6 +26,7 @@ import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } f
 import { type BackendTarget, cancelBackend, terminateBackend } from "./interrupts.ts";
 import { serveReads } from "./io-workers.ts";
 import type { LockManager } from "./lock-manager.ts";
+import type { ParameterName } from "./parameters.ts";
 import type { PrewarmOptions } from "./prewarm.ts";
 import { checkName, Relation } from "./relation.ts";
 import { checkShorter } from "./relation-pages.ts";
@@ -43,39 +45,6 @@ import {
 } from "./threads.ts";
 import { SharedViews } from "./views.ts";
 import { BackgroundWriter, Checkpointer } from "./writers.ts";
-
-/** How a backend attaches. */
-export interface BackendOptions {
-  /** Of the backend's own {@link ProcessMemory}. Default: 64 MB, release build. */
-  readonly memory?: ProcessMemoryOptions;
-  /** Opens the storage where a thread cannot load the module that the handle names. */
-  readonly storage?: StorageOpener;
-  /** Who this is, for the rows of activity: `usename`. Up to 63 bytes. Default none. */
-  readonly role?: string;
-  /** What this is, likewise: `application_name`. Up to 63 bytes. Default none. */
-  readonly applicationName?: string;
-  /**
-   * Takes one of the slots that are kept for helper threads, not one of max_connections. For a
-   * thread that calls `runIoWorkerSync`. Default false.
-   */
-  readonly helper?: boolean;
-  /**
-   * Gets warnings: pins that were leaked, pages that were zeroed. Default: Node's
-   * `process.emitWarning`.
-   */
-  readonly onWarning?: (message: string) => void;
-  /** Attaches although the region is shutting down. @internal */
-  readonly last?: boolean;
-}
-
-/** How a relation is made. */
-export interface CreateOptions {
-  /**
-   * Seen by this backend alone, kept in its local buffers, gone when it detaches; no checkpoint
-   * knows of it. Its name hides a relation of the same name that all see. Default false.
-   */
-  readonly temporary?: boolean;
-}
 
 /** One thread's place in a region. */
 export class Backend {
@@ -99,6 +68,8 @@ export class Backend {
   readonly #forgetExit: () => void;
   readonly #activity: Activity;
   #detached = false;
+  #leaving = false;
+  #beforeDetach: () => void = () => {};
 
   private constructor(parts: BackendOrigin) {
     const { attachment, storage } = parts;
@@ -298,13 +269,20 @@ export class Backend {
    *
    * @param context - where its one block of 8 kB is allocated; close the file before this context
    *   is reset or deleted. Default: TopMemoryContext
+   * @param onClose - called when it is closed
    * @see PostgreSQL: src/backend/storage/file/buffile.c, BufFileCreateTemp
    */
-  createTemporaryFile(context: MemoryContext = this.memory.top): TemporaryFile {
+  createTemporaryFile(
+    context: MemoryContext = this.memory.top,
+    onClose?: () => void,
+  ): TemporaryFile {
     this.#mustBeAttached();
     const { temporary } = this.#parts;
     const number = temporary.createFile();
-    const remove = (): void => temporary.removeFile(number);
+    const remove = (): void => {
+      onClose?.();
+      temporary.removeFile(number);
+    };
     return new TemporaryFile({ storage: this.#storage, number, context, remove });
   }
 
@@ -427,6 +405,23 @@ export class Backend {
     }
   }
 
+  /** Has `work` done before anything is given back: a session rolls back then. @internal */
+  beforeDetach(work: () => void): void {
+    this.#beforeDetach = work;
+  }
+
+  /** A session has set a parameter that others look at. @internal */
+  settingChanged(name: ParameterName): void {
+    const { application_name, statement_timeout } = this.settings.values;
+    if (name === "application_name") this.#activity.rename(application_name);
+    else if (name === "statement_timeout") this.#attachment.interrupts.limit(statement_timeout);
+  }
+
+  /** Why the backend is to end, if somebody has asked for it. @internal */
+  get endReason(): PallocError | undefined {
+    return this.#attachment.interrupts.reason;
+  }
+
   /**
    * Has the region's owner told of the end of a worker that this thread created before it attached.
    * Later ones are seen by themselves. Node only.
@@ -443,7 +438,16 @@ export class Backend {
    * thread ends in an orderly way.
    */
   detach(): void {
-    if (this.#detached) return;
+    if (this.#leaving) return;
+    this.#leaving = true;
+    try {
+      this.#beforeDetach();
+    } finally {
+      this.#leave();
+    }
+  }
+
+  #leave(): void {
     this.#detached = true;
     this.#forgetExit();
     this.#warnOfLeaks();

@@ -54,7 +54,7 @@ export interface Statement {
 export class Interrupts {
   readonly #words: Int32Array;
   readonly #index: number;
-  readonly #timeoutMs: number;
+  #timeoutMs: number;
   #cancels = 0;
   #waiting = 0;
   #statement: Statement | undefined;
@@ -79,6 +79,11 @@ export class Interrupts {
   onRaised(listener: () => void): () => void {
     this.#raised.add(listener);
     return () => this.#raised.delete(listener);
+  }
+
+  /** Sets statement_timeout for statements that begin from now on; 0 is none. */
+  limit(milliseconds: number): void {
+    this.#timeoutMs = milliseconds;
   }
 
   /** This backend works for others, and without end: only termination reaches it. */

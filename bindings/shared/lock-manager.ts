@@ -15,7 +15,7 @@ import { AdvisoryLocks, type LockGround } from "./advisory-locks.ts";
 import { notAvailable } from "./lock-errors.ts";
 import { type LockMode, type LockTag, modeNumbers, type TagWords, wordsOf } from "./lock-tags.ts";
 import type { LockRow, LockViews } from "./lock-views.ts";
-import type { LockRequest } from "./lock-waits.ts";
+import type { LockObserver, LockRequest } from "./lock-waits.ts";
 
 /** Who gives a lock back: the session, or the end of the transaction. */
 export type LockLevel = "session" | "transaction";
@@ -149,7 +149,10 @@ export class LockManager extends AdvisoryLocks {
   lockRelationSync(relation: number, mode: LockMode, level: LockLevel = "session"): void {
     const flags = levels[level] | NO_WAIT;
     const status = this.ground.exports().lockRelation(relation, numberOf(mode), flags);
-    if (status >= ST_OK) return;
+    if (status >= ST_OK) {
+      if (level === "transaction") this.#took(relation, mode);
+      return;
+    }
     const request = this.#request({ type: "relation", relation }, mode, { level });
     this.ground.runSync(this.ground.waits.acquire(request));
   }
@@ -158,8 +161,31 @@ export class LockManager extends AdvisoryLocks {
   unlockRelationSync(relation: number, mode: LockMode, level: LockLevel = "session"): boolean {
     const exports = this.ground.exports();
     const status = exports.unlockRelation(relation, numberOf(mode), levels[level]);
-    if (status === ST_OK) return true;
-    return this.releaseSync({ type: "relation", relation }, mode, { level });
+    if (status !== ST_OK) return this.releaseSync({ type: "relation", relation }, mode, { level });
+    if (level === "transaction") {
+      this.ground.waits.observer?.givenBack(
+        wordsOf({ type: "relation", relation }),
+        numberOf(mode),
+      );
+    }
+    return true;
+  }
+
+  #took(relation: number, mode: LockMode): void {
+    const words = wordsOf({ type: "relation", relation });
+    this.ground.waits.took(words, numberOf(mode), LEVEL_TRANSACTION);
+  }
+
+  // ── Transactions ───────────────────────────────────────────────────────────────────────────────
+
+  /** Has somebody told of each lock of the transaction; undefined ends it. @internal */
+  observe(observer: LockObserver | undefined): void {
+    this.ground.waits.observer = observer;
+  }
+
+  /** Gives back one lock of the transaction that the observer was told of. @internal */
+  releaseTaken(words: TagWords, mode: number): void {
+    this.ground.runSync(this.ground.waits.release(words, mode, LEVEL_TRANSACTION));
   }
 
   // ── Seeing ─────────────────────────────────────────────────────────────────────────────────────

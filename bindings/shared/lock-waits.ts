@@ -23,6 +23,7 @@ import {
   ST_WAITING,
   STATISTIC_DEADLOCKS,
 } from "../../assembly/common/constants.ts";
+import { LEVEL_TRANSACTION } from "../../assembly/common/lock-constants.ts";
 import type { DeadlockError } from "../abi/errors.ts";
 import type { Attachment } from "./attachment.ts";
 import { deadlockDetected, lockRefused, lockTimedOut } from "./lock-errors.ts";
@@ -44,26 +45,49 @@ export interface LockRequest {
   readonly timeout: number;
 }
 
+/** What a session's parameters say of its waits, as they stand. @internal */
+export interface WaitHabits {
+  /** Milliseconds of a wait before deadlocks are looked for, once. */
+  readonly deadlockTimeout: number;
+  /** Told of waits that last longer; undefined if nobody wants to know. */
+  readonly log: LockWaitLog | undefined;
+}
+
+/** Who remembers the locks of transactions, to give some of them back early. @internal */
+export interface LockObserver {
+  /** A lock of the transaction was taken once more. */
+  taken(words: TagWords, mode: number): void;
+  /** One acquisition was given back. */
+  givenBack(words: TagWords, mode: number): void;
+}
+
 /** Waits for heavyweight locks for one backend. @internal */
 export class LockWaits {
+  /** Told of locks of the transaction; undefined while nobody has transactions. */
+  observer: LockObserver | undefined;
   readonly #attachment: Attachment;
-  readonly #deadlockTimeout: number;
-  readonly #log: LockWaitLog | undefined;
+  readonly #habits: WaitHabits;
 
-  /**
-   * @param deadlockTimeout - milliseconds of a wait before deadlocks are looked for, once
-   * @param log - told of waits that last longer
-   */
-  constructor(attachment: Attachment, deadlockTimeout: number, log?: LockWaitLog) {
+  constructor(attachment: Attachment, habits: WaitHabits) {
     this.#attachment = attachment;
-    this.#deadlockTimeout = deadlockTimeout;
-    this.#log = log;
+    this.#habits = habits;
   }
 
   /**
    * Takes a lock. @returns ST_OK, ST_ALREADY_HELD, or ST_NOT_AVAILABLE for one that may not wait
    */
   *acquire(request: LockRequest): Routine<number> {
+    const status = yield* this.#acquire(request);
+    if (status >= ST_OK) this.took(request.words, request.mode, request.level);
+    return status;
+  }
+
+  /** Tells the observer of a lock that was taken without a routine. */
+  took(words: TagWords, mode: number, level: number): void {
+    if (level === LEVEL_TRANSACTION) this.observer?.taken(words, mode);
+  }
+
+  *#acquire(request: LockRequest): Routine<number> {
     const { exports } = this.#attachment;
     const { words, mode, level, timeout } = request;
     const flags = level | (request.noWait === true ? NO_WAIT : 0);
@@ -89,7 +113,7 @@ export class LockWaits {
     const { exports } = this.#attachment;
     exports.lockWaitsSince(Date.now());
     const queued = performance.now();
-    let lookAt = queued + this.#deadlockTimeout;
+    let lookAt = queued + this.#habits.deadlockTimeout;
     let granted = false;
     try {
       for (;;) {
@@ -98,7 +122,7 @@ export class LockWaits {
         granted = status === ST_OK;
         if (granted) {
           const looked = lookAt === Number.POSITIVE_INFINITY;
-          if (looked) this.#log?.acquired(request, performance.now() - queued);
+          if (looked) this.#habits.log?.acquired(request, performance.now() - queued);
           return status;
         }
         if (performance.now() >= lookAt) {
@@ -128,18 +152,19 @@ export class LockWaits {
    */
   *#lookForDeadlock(request: LockRequest, queued: number): Routine<void> {
     const { exports } = this.#attachment;
+    const { log } = this.#habits;
     const status = yield* this.#attachment.untilDone(() => exports.lockCheckDeadlock());
     const waited = performance.now() - queued;
     if (status === ST_DEADLOCK) {
       // The edges are read before anything else is called: they stand on the scratch page.
       const error = this.#deadlock();
-      if (this.#log !== undefined) yield* this.#log.detected(request, waited);
+      if (log !== undefined) yield* log.detected(request, waited);
       throw error;
     }
     this.#attachment.check(status);
-    if (this.#log === undefined) return;
-    if (status === ST_REARRANGED) yield* this.#log.avoided(request, waited);
-    else yield* this.#log.stillWaiting(request, waited);
+    if (log === undefined) return;
+    if (status === ST_REARRANGED) yield* log.avoided(request, waited);
+    else yield* log.stillWaiting(request, waited);
   }
 
   #deadlock(): DeadlockError {
@@ -151,11 +176,17 @@ export class LockWaits {
   *#giveUp({ words, mode, level }: LockRequest): Routine<void> {
     const { exports } = this.#attachment;
     const status = yield* this.#attachment.untilDone(() => exports.lockGiveUp());
-    if (status === ST_OK) yield* this.release(words, mode, level);
+    if (status === ST_OK) yield* this.#release(words, mode, level);
   }
 
   /** Gives back one acquisition. @returns whether it was held */
   *release(words: TagWords, mode: number, level: number): Routine<boolean> {
+    const released = yield* this.#release(words, mode, level);
+    if (released && level === LEVEL_TRANSACTION) this.observer?.givenBack(words, mode);
+    return released;
+  }
+
+  *#release(words: TagWords, mode: number, level: number): Routine<boolean> {
     const { exports } = this.#attachment;
     const status = yield* this.#attachment.untilDone(() =>
       exports.lockRelease(...words, mode, level),

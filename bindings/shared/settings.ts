@@ -22,6 +22,10 @@ export interface Settings {
   readonly max_connections?: string | number;
   /** Locks of a backend on average. Default 64; 10 and more. */
   readonly max_locks_per_transaction?: string | number;
+  /** How long a lock is waited for before deadlocks are looked for. Default `"1s"`. */
+  readonly deadlock_timeout?: string | number;
+  /** How long a lock is waited for at all; a bare number is ms. Default 0, for ever. */
+  readonly lock_timeout?: string | number;
   /** Whether pages carry a checksum. Default on. */
   readonly data_checksums?: string | number | boolean;
   /** Sleep of the background writer between rounds. Default `"200ms"`; a bare number is ms. */
@@ -60,10 +64,6 @@ export interface Settings {
   readonly track_io_timing?: string | number | boolean;
   /** Memory of one maintenance operation. Default `"64MB"`; a bare number is kB. */
   readonly maintenance_work_mem?: string | number;
-  /** Wait for a lock until a deadlock is looked for. Default `"1s"`; a bare number is ms. */
-  readonly deadlock_timeout?: string | number;
-  /** Longest wait for a lock. Default 0, no limit; a bare number is ms. */
-  readonly lock_timeout?: string | number;
   /** Whether long waits for locks are told. Default off. */
   readonly log_lock_waits?: string | number | boolean;
   /** Longest query. Default 0, no limit; a bare number is ms. */
@@ -91,6 +91,10 @@ export interface SettingValues {
   readonly hash_mem_multiplier: number;
   readonly max_connections: number;
   readonly max_locks_per_transaction: number;
+  /** Milliseconds. */
+  readonly deadlock_timeout: number;
+  /** Milliseconds. */
+  readonly lock_timeout: number;
   readonly data_checksums: boolean;
   /** Milliseconds. */
   readonly bgwriter_delay: number;
@@ -117,10 +121,8 @@ export interface SettingValues {
   readonly track_io_timing: boolean;
   /** kB. */
   readonly maintenance_work_mem: number;
-  /** Milliseconds, as the other timeouts. */
-  readonly deadlock_timeout: number;
-  readonly lock_timeout: number;
   readonly log_lock_waits: boolean;
+  /** Milliseconds, as the other timeouts. */
   readonly statement_timeout: number;
   readonly transaction_timeout: number;
   readonly idle_in_transaction_session_timeout: number;

@@ -17,6 +17,8 @@ const NEVER_WRITTEN = 4;
 const RELATION_REST = 1 << 24;
 const ADVISORY_REST = (2 << 24) | (10 << 16) | 1;
 const EVERY_LEVEL = 3;
+/** Time does not pass in schedules: who looks for deadlocks does so as a step of its own. */
+const NEVER_LOOKS = { deadlockTimeout: Number.POSITIVE_INFINITY, log: undefined };
 
 /** What is done to one lock. */
 export interface LockActor extends Actor {
@@ -32,7 +34,7 @@ export const relation = (number: number): TagWords => [1, number, 0, RELATION_RE
 export function lockScript(...acts: readonly LockAct[]): Script {
   return function* all(actor) {
     const attachment = new Attachment(actor.x, actor.memory, actor.slot, true);
-    const backend = { ...actor, waits: new LockWaits(attachment) };
+    const backend = { ...actor, waits: new LockWaits(attachment, NEVER_LOOKS) };
     for (const act of acts) yield* act(backend);
   };
 }

@@ -3,7 +3,13 @@
 // cancelled and limited in time; and cursors, whose portals stay between fetches.
 
 import { describe, expect, it } from "vitest";
-import { PallocError, type Query, Session, type SessionMessage } from "../../bindings/index.ts";
+import {
+  PallocError,
+  type Query,
+  type ResourceKind,
+  Session,
+  type SessionMessage,
+} from "../../bindings/index.ts";
 import { codeOf } from "../support/pool.ts";
 import { builds } from "../support/region.ts";
 import { openSession, treeOf } from "../support/session.ts";
@@ -103,10 +109,10 @@ describe.each(builds)("queries, %s build", (_, checked) => {
   it("that fail give back in the same order, and say nothing", async () => {
     const { session, backend, relation, messages } = await openSession(checked);
     const released: string[] = [];
-    const kind = {
-      ...{ name: "thing", phase: "afterLocks", priority: 1 },
+    const kind: ResourceKind<string> = {
+      ...{ name: "thing", phase: "afterLocks" as const, priority: 1 },
       release: (resource: string) => void released.push(resource),
-    } as const;
+    };
     const work = (query: Query): void => {
       query.owner.remember(kind, "a");
       query.owner.remember(kind, "b");
@@ -121,10 +127,10 @@ describe.each(builds)("queries, %s build", (_, checked) => {
   it("hand locks and their like on to the transaction, which gives them back at its end", async () => {
     const { session, messages } = await openSession(checked);
     const released: string[] = [];
-    const lock = {
-      ...{ name: "lock", phase: "locks", priority: 100, handedOn: true },
+    const lock: ResourceKind<string> = {
+      ...{ name: "lock", phase: "locks" as const, priority: 100, handedOn: true },
       release: (resource: string) => void released.push(resource),
-    } as const;
+    };
     const take = (name: string): void => {
       session.query(name, (query) => query.owner.remember(lock, name));
     };
@@ -146,12 +152,12 @@ describe.each(builds)("queries, %s build", (_, checked) => {
 
   it("give back the rest when one thing cannot be, and then tell", async () => {
     const { session, backend, relation } = await openSession(checked);
-    const bad = {
-      ...{ name: "bad", phase: "beforeLocks", priority: 1 },
+    const bad: ResourceKind<string> = {
+      ...{ name: "bad", phase: "beforeLocks" as const, priority: 1 },
       release: (name: string) => {
         throw new Error(`cannot close ${name}`);
       },
-    } as const;
+    };
     const work = (query: Query): void => {
       query.owner.remember(bad, "x");
       query.owner.remember(bad, "y");
@@ -159,13 +165,44 @@ describe.each(builds)("queries, %s build", (_, checked) => {
     };
     expect(() => session.query("q", work)).toThrow(AggregateError);
     expect(backend.buffers.pinnedBuffers()).toBe(0);
-    expect(session.pgStatActivity().state).toBe("idle");
+    expect(session.state).toBe("idle");
     const both = (query: Query): void => {
       work(query);
       failing();
     };
     expect(() => session.query("q", both)).toThrow("suppressed");
     expect(session.query("q", () => 1)).toBe(1);
+  });
+
+  it("close their temporary files, however they end", async () => {
+    const { session, backend, pool, messages } = await openSession(checked);
+    const files = (): number => pool.storage.relationsSync().length;
+    const before = files();
+    const spill = (query: Query, closes: boolean): void => {
+      const file = query.createTemporaryFile();
+      const from = query.context.allocZero(20000);
+      file.append(from, 20000);
+      file.rewind();
+      expect([file.read(from, 100), files()]).toEqual([100, before + 1]);
+      if (closes) file.close();
+    };
+    session.query("closes", (query) => spill(query, true));
+    expect([files(), messages]).toEqual([before, []]);
+    session.query("forgets", (query) => spill(query, false));
+    expect([files(), texts(messages.splice(0))]).toEqual([
+      before,
+      ["WARNING: resource was not closed: temporary file of 20000 bytes"],
+    ]);
+    const fails = (query: Query): void => {
+      spill(query, false);
+      failing();
+    };
+    expect(codeOf(() => session.query("fails", fails))).toBe("22012");
+    expect([files(), messages, backend.memory.current.name]).toEqual([
+      before,
+      [],
+      "TopMemoryContext",
+    ]);
   });
 
   it("own their pins alone: what the transaction had pinned before stays pinned", async () => {
@@ -186,8 +223,8 @@ describe.each(builds)("queries, %s build", (_, checked) => {
   it("are misused loudly: a forgotten resource twice, one remembered too late", async () => {
     const { session } = await openSession(checked);
     const messages: unknown[] = [];
-    const kind = {
-      ...{ name: "thing", phase: "afterLocks", priority: 1 },
+    const kind: ResourceKind<string> = {
+      ...{ name: "thing", phase: "afterLocks" as const, priority: 1 },
       release: () => {
         for (const misuse of [
           () => session.owner?.remember(kind, "more"),
@@ -200,7 +237,7 @@ describe.each(builds)("queries, %s build", (_, checked) => {
           }
         }
       },
-    } as const;
+    };
     let owner = session.owner;
     session.query("q", (query) => {
       owner = query.owner;

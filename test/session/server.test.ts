@@ -74,6 +74,9 @@ const resets: readonly Command[] = [
   ...["other thing", "shop.cart"],
 ].map((name) => ({ op: "reset", name }));
 
+/** A warning or notice as PGlite gives it. */
+type Notice = Readonly<Partial<Record<"severity" | "code" | "message", string | undefined>>>;
+
 interface Server {
   readonly answer: (command: Command) => Promise<Answer>;
   readonly values: () => Promise<Record<string, string>>;
@@ -82,7 +85,7 @@ interface Server {
 function serverOf(server: PGlite): Server {
   const answer = async (command: Command): Promise<Answer> => {
     const warnings: string[] = [];
-    const onNotice = ({ severity, code, message }: Record<string, unknown>): void => {
+    const onNotice = ({ severity, code, message }: Notice): void => {
       if (severity === "WARNING") warnings.push(`${code} ${message}`);
     };
     try {
@@ -199,7 +202,7 @@ describe("sessions of PostgreSQL", () => {
         done.push(sqlOf(command)[0]);
         const where = `seed ${seed + history}: ${done.join("; ")}`;
         expect(perform(session, command, warnings), where).toEqual(await answer(command));
-        if (session.pgStatActivity().state.includes("aborted")) continue;
+        if (session.state.includes("aborted")) continue;
         expect(valuesOf(session), where).toEqual(await values());
       }
       await server.exec("rollback; reset all");

@@ -164,7 +164,7 @@ describe.each(builds)("transactions, %s build", (_, checked) => {
       await Promise.resolve();
       return transaction.query("q", async () => 43);
     });
-    expect(session.pgStatActivity().state).not.toBe("idle");
+    expect(session.state).not.toBe("idle");
     expect([await later, session.show("work_mem")]).toEqual([43, "2MB"]);
     const failure = session.transaction(async () => {
       session.set("work_mem", "3MB");
@@ -172,7 +172,7 @@ describe.each(builds)("transactions, %s build", (_, checked) => {
       failing();
     });
     await expect(failure).rejects.toMatchObject({ code: "22012" });
-    expect([session.show("work_mem"), session.pgStatActivity().state]).toEqual(["2MB", "idle"]);
+    expect([session.show("work_mem"), session.state]).toEqual(["2MB", "idle"]);
   });
 
   it("as functions refuse to pretend: what failed inside cannot be committed", async () => {
@@ -184,7 +184,7 @@ describe.each(builds)("transactions, %s build", (_, checked) => {
       });
     };
     expect(codeOf(swallowing)).toBe("25P02");
-    expect([session.show("work_mem"), session.pgStatActivity().state]).toEqual(["4MB", "idle"]);
+    expect([session.show("work_mem"), session.state]).toEqual(["4MB", "idle"]);
   });
 
   it("have savepoints as functions, which are gone afterwards", async () => {
@@ -261,7 +261,7 @@ describe.each(builds)("transactions, %s build", (_, checked) => {
     session.begin();
     session.set("work_mem", "1MB");
     expect(codeOf(() => session.commit())).toBe("22012");
-    expect(session.pgStatActivity().state).toBe("idle in transaction (aborted)");
+    expect(session.state).toBe("idle in transaction (aborted)");
     session.rollback();
     expect(session.show("work_mem")).toBe("4MB");
   });
