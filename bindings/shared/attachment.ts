@@ -195,8 +195,8 @@ export class Attachment {
   }
 
   /**
-   * A pending `waitAsync` alone would let a Node process end; a timer holds it until then. Ends with
-   * what is waited for, an abort, or an interrupt.
+   * A pending `waitAsync` alone would let a Node process end; a timer holds it until then. Ends
+   * with what is waited for, an abort, or an interrupt.
    */
   async #keepingAlive(waiting: Promise<unknown>, signal?: CancelSignal): Promise<void> {
     const timer = setInterval(() => {}, LOOK_AGAIN_MS);

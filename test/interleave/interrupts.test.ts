@@ -1,5 +1,5 @@
-// Proves that no interrupt is lost, in every order of steps and with a death before any of them; and
-// that slots are given back right when two backends are dead at one time (test/long has more).
+// Proves that no interrupt is lost, in every order of steps and with a death before any of them;
+// and that slots are given back right when two backends are dead at one time (test/long has more).
 
 import { describe, expect, it } from "vitest";
 import { engineFor, pair } from "./configurations.ts";

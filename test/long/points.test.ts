@@ -1,4 +1,4 @@
-// Ends a real worker at every point of every operation: test/workers/points.ts says what a point is.
+// Ends a real worker at every point of every operation; test/workers/points.ts says what that is.
 //
 // PALLOC_POINTS=10 takes every tenth. Each operation prints how many there were.
 

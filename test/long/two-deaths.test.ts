@@ -1,5 +1,5 @@
-// Two backends that die in one schedule, each before any of its steps, the second in the midst of the
-// repair of the first as well: the reaper meets what the other dead one holds.
+// Two backends that die in one schedule, each before any of its steps, the second in the midst of
+// the repair of the first as well: the reaper meets what the other dead one holds.
 
 import { describe, expect, it } from "vitest";
 import { engineFor, pair } from "../interleave/configurations.ts";

@@ -1,6 +1,6 @@
 // Ends a real worker at a numbered point. The points build calls an import before every atomic step
-// and each half of a page's copy; the worker's import counts, and at the given number says so and
-// sleeps until its thread is terminated. So every window of every operation is met once, by a thread
+// and each half of a page's copy; the worker's import counts, and at the given number says so, then
+// sleeps until its thread is terminated. Every window of every operation is met once, by a thread
 // that really ends there, and not only those that an engine happens to stop at.
 //
 // After each death the owner repairs, and then nothing may be left: no slot, pin, lock; every page
