@@ -131,6 +131,8 @@ export class Points {
     const found: string[] = [];
     const pinned = this.#shared.usageCounts().reduce((sum, row) => sum + row.pinned, 0);
     if (pinned > 0) found.push(`${pinned} buffers are pinned`);
+    const locks = this.#backend.locks.rows().length;
+    if (locks > 0) found.push(`${locks} heavyweight locks are held`);
     const exists = this.#backend.relationNamesSync().includes(RELATION);
     const blocks = exists ? this.#relation.blocksSync() : 0;
     for (let block = 0; block < blocks; block += 1) found.push(...this.#pageResidue(block));

@@ -27,6 +27,8 @@ export type OperationName =
   | "flush"
   | "truncation"
   | "checkpoint"
+  | "advisory locks"
+  | "relation locks"
   | "detach";
 
 type Act = (backend: Backend, relation: Relation) => void;
@@ -67,6 +69,19 @@ const acts: Readonly<Record<OperationName, Act>> = {
   flush: ({ buffers }, relation) => void buffers.flushSync(relation),
   truncation: (backend, relation) => backend.truncateSync(relation, 4),
   checkpoint: (backend) => void backend.checkpointSync(),
+  "advisory locks": ({ locks }) => {
+    locks.advisoryLockSync(7n);
+    locks.advisoryLockSharedSync(8n);
+    locks.advisoryUnlock(7n);
+    locks.advisoryUnlockAll();
+  },
+  // The weak one by the fast path, the strong one by the table.
+  "relation locks": ({ locks }, { number }) => {
+    locks.lockRelationSync(number, "AccessShareLock");
+    locks.lockRelationSync(number, "AccessExclusiveLock");
+    locks.unlockRelationSync(number, "AccessExclusiveLock");
+    locks.unlockRelationSync(number, "AccessShareLock");
+  },
   detach: (backend, { id }) => {
     backend.buffers.lockShare(backend.buffers.pin(id, 2));
     backend.detach();
