@@ -4,6 +4,12 @@
  */
 
 import {
+  WAIT_CHECKPOINT_DONE,
+  WAIT_CONTROL_FILE,
+  WAIT_LOCK_EXTEND,
+  WAIT_WAL_WRITE_LOCK,
+} from "../../assembly/common/activity-constants.ts";
+import {
   LOCK_CHECKPOINT,
   LOCK_CONTROL,
   LOCK_JOURNAL,
@@ -18,10 +24,6 @@ import {
   ST_INTERRUPTED,
   ST_WAIT,
   STATUS_RUNNING,
-  WAIT_CHECKPOINT_DONE,
-  WAIT_CONTROL_FILE,
-  WAIT_LOCK_EXTEND,
-  WAIT_WAL_WRITE_LOCK,
 } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, type PallocError } from "../abi/errors.ts";
