@@ -6,13 +6,18 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import * as activityConstants from "../assembly/common/activity-constants.ts";
 import * as constants from "../assembly/common/constants.ts";
 import * as lockConstants from "../assembly/common/lock-constants.ts";
 import { structOf } from "./layout/struct.ts";
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const document = readFileSync(at("../docs/memory-layout.md"), "utf8");
-const values: Readonly<Record<string, number>> = { ...constants, ...lockConstants };
+const values: Readonly<Record<string, number>> = {
+  ...constants,
+  ...lockConstants,
+  ...activityConstants,
+};
 
 interface Drawing {
   readonly title: string;

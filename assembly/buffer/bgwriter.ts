@@ -16,16 +16,9 @@
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, SyncOneBuffer; freelist.c, StrategySyncStart,
 // StrategyNotifyBgWriter
 
+import { WAIT_BGWRITER_HIBERNATE } from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
-import {
-  ST_MISS,
-  ST_OK,
-  ST_WAIT,
-  STATE_DIRTY,
-  STATE_VALID,
-  USAGE_MASK,
-  WAIT_BGWRITER_HIBERNATE,
-} from "../common/constants";
+import { ST_MISS, ST_OK, ST_WAIT, STATE_DIRTY, STATE_VALID, USAGE_MASK } from "../common/constants";
 import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";
 import { Sleep } from "../ipc/sleep";

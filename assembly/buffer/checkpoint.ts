@@ -17,6 +17,7 @@
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, BufferSync, SyncOneBuffer, FlushRelationBuffers
 
+import { WAIT_BUFFER_IO } from "../common/activity-constants";
 import {
   NEED_WRITE,
   ST_BUSY,
@@ -27,7 +28,6 @@ import {
   STATE_CLAIM,
   STATE_DIRTY,
   STATE_IO_WAITERS,
-  WAIT_BUFFER_IO,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { Sleep } from "../ipc/sleep";

@@ -14,6 +14,7 @@
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, LockBufferForCleanup, WakePinCountWaiter
 
+import { WAIT_BUFFER_PIN } from "../common/activity-constants";
 import {
   ST_BUSY,
   ST_CLEANUP_TAKEN,
@@ -22,7 +23,6 @@ import {
   ST_PINNED_AGAIN,
   ST_WAIT,
   STATE_PIN_WAITER,
-  WAIT_BUFFER_PIN,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { me } from "../ipc/self";

@@ -17,6 +17,7 @@
 //
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, LockBuffer (an LWLock in each descriptor there)
 
+import { WAIT_BUFFER_CONTENT } from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
 import {
   HOLD_SHARE,
@@ -32,7 +33,6 @@ import {
   ST_NOT_PINNED,
   ST_OK,
   ST_WAIT,
-  WAIT_BUFFER_CONTENT,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";

@@ -46,6 +46,7 @@
 // Locks: none; nothing is waited for here.
 // PostgreSQL: src/backend/storage/aio/method_worker.c, pgaio_worker_submit, IoWorkerMain
 
+import { WAIT_AIO_COMPLETION, WAIT_IO_WORKER_MAIN } from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {
@@ -73,8 +74,6 @@ import {
   ST_MISS,
   ST_OK,
   ST_WAIT,
-  WAIT_AIO_COMPLETION,
-  WAIT_IO_WORKER_MAIN,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";

@@ -19,6 +19,7 @@
 // Locks: one partition lock at a time, nothing is waited for while it is held.
 // PostgreSQL: src/backend/storage/buffer/bufmgr.c, ReadBuffer, BufferAlloc, PinBuffer
 
+import { WAIT_BUFFER_IO } from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
 import {
   BUFFER_MASK,
@@ -40,7 +41,6 @@ import {
   STATE_TAG_VALID,
   STATE_VALID,
   USAGE_ONE,
-  WAIT_BUFFER_IO,
 } from "../common/constants";
 import { Hash } from "../common/hash";
 import { Region } from "../ipc/region";

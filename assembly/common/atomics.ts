@@ -20,7 +20,7 @@ export const STEP_COPY: i32 = 5;
 export const STEP_COPY_FROM: i32 = 6;
 
 /** Whether every step is announced: to a scheduler, or to whoever ends a thread at one of them. */
-const STEPS: bool = SIMULATION != 0 || POINTS != 0;
+const STEPS: i32 = SIMULATION | POINTS;
 
 export class Atomic {
   @inline static load(at: usize): u32 {

@@ -3,10 +3,11 @@
 //   interrupter   bit ─► load sleeping-on ─► notify, again until the sleeper has moved
 //   sleeper       store sleeping-on ─► load bits ─► sleep
 //
-// Either the sleeper sees the bit, or the interrupter sees the word. In between, after the sleeper's
-// look and before its sleep, a notify finds nobody: so it is repeated for as long as the word is
-// registered and the bit is not taken. What is waited for does not change, and its holder need not
-// know: it is the sleeper who gives up his place. A thread in its event loop awaits the bits.
+// Either the sleeper sees the bit, or the interrupter sees the word. In between, after the
+// sleeper's look and before its sleep, a notify finds nobody: so it is repeated for as long as the
+// word is registered and the bit is not taken. What is waited for does not change, and its holder
+// need not know: it is the sleeper who gives up his place. A thread in its event loop awaits the
+// bits.
 //
 // PostgreSQL: src/backend/storage/ipc/procsignal.c, SendProcSignal; src/backend/tcop/postgres.c,
 // ProcessInterrupts

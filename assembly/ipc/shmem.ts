@@ -12,10 +12,10 @@
 //
 // PostgreSQL: src/backend/storage/ipc/shmem.c, ShmemInitStruct; ipci.c, CalculateShmemSize
 
+import { ACTIVITY_BYTES } from "../common/activity-constants";
 import { Align } from "../common/align";
 import { invariant } from "../common/check";
 import {
-  ACTIVITY_BYTES,
   BACKEND_KINDS,
   BLOCK_BYTES,
   BUFFER_PARTITIONS,

@@ -10,7 +10,7 @@
 // runs. An interrupt is not lost: the word is registered before the look, and who interrupts sets
 // the bit before he looks for the word (interrupt-calls.ts).
 //
-// What is waited for is noted as a WAIT_ number for the rows of activity, and is 0 again afterwards.
+// What is waited for is noted as a WAIT_ number for the rows of activity, and is 0 afterwards.
 //
 // PostgreSQL: src/backend/storage/ipc/latch.c, WaitLatch (the role; the wait is on the word itself)
 

@@ -17,6 +17,7 @@
 //
 // PostgreSQL: src/backend/storage/lmgr/lwlock.c, LWLockAcquire (the role)
 
+import { WAIT_BUFFER_MAPPING, WAIT_LOCK_MANAGER } from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {
@@ -28,8 +29,6 @@ import {
   ST_NOT_LOCKED,
   ST_OK,
   ST_WAIT,
-  WAIT_BUFFER_MAPPING,
-  WAIT_LOCK_MANAGER,
 } from "../common/constants";
 import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";

@@ -23,6 +23,8 @@ import {
   ACTIVITY_STATE_CHANGE_OFFSET,
   ACTIVITY_STATE_OFFSET,
   ACTIVITY_USER_OFFSET,
+} from "../../assembly/common/activity-constants.ts";
+import {
   BACKEND_CLIENT,
   LIFE_ACTIVE,
   LIFE_STATE_BITS,

@@ -111,7 +111,7 @@ export async function admit(handle: SharedMemoryHandle, attachment: Attachment):
   }
 }
 
-/** A region of this thread's own admits at once; else this thread watches its workers from now on. */
+/** A region of this thread's own admits at once; else this thread watches its workers from now. */
 function ask(handle: SharedMemoryHandle, attachment: Attachment): void {
   const own = ownedRegions.get(handle.region);
   if (own !== undefined) own.admitSync(attachment.slot);

@@ -4,6 +4,12 @@
  */
 
 import {
+  WAIT_CHECKPOINT_DONE,
+  WAIT_CONTROL_FILE,
+  WAIT_LOCK_EXTEND,
+  WAIT_WAL_WRITE_LOCK,
+} from "../../assembly/common/activity-constants.ts";
+import {
   LOCK_CHECKPOINT,
   LOCK_CONTROL,
   LOCK_JOURNAL,
@@ -18,10 +24,6 @@ import {
   ST_INTERRUPTED,
   ST_WAIT,
   STATUS_RUNNING,
-  WAIT_CHECKPOINT_DONE,
-  WAIT_CONTROL_FILE,
-  WAIT_LOCK_EXTEND,
-  WAIT_WAL_WRITE_LOCK,
 } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, type PallocError } from "../abi/errors.ts";
@@ -195,8 +197,8 @@ export class Attachment {
   }
 
   /**
-   * A pending `waitAsync` alone would let a Node process end; a timer holds it until then. Ends with
-   * what is waited for, an abort, or an interrupt.
+   * A pending `waitAsync` alone would let a Node process end; a timer holds it until then. Ends
+   * with what is waited for, an abort, or an interrupt.
    */
   async #keepingAlive(waiting: Promise<unknown>, signal?: CancelSignal): Promise<void> {
     const timer = setInterval(() => {}, LOOK_AGAIN_MS);

@@ -21,6 +21,7 @@
  * CheckpointWriteDelay; access/transam/xlog.c, CreateCheckPoint
  */
 
+import { WAIT_CHECKPOINT_WRITE_DELAY } from "../../assembly/common/activity-constants.ts";
 import {
   EXTENSION_LOCKS,
   FIRST_TEMP_RELATION,
@@ -28,7 +29,6 @@ import {
   LOCK_CONTROL,
   LOCK_EXTENSION,
   LOCK_JOURNAL,
-  WAIT_CHECKPOINT_WRITE_DELAY,
 } from "../../assembly/common/constants.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";

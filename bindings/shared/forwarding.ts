@@ -1,6 +1,6 @@
 /**
- * Threads that the owner of a region cannot see. On Node the end of a worker reaches only the thread
- * that created it; so that thread watches in the owner's place, and tells him by way of the slot.
+ * Threads that the owner of a region cannot see. On Node the end of a worker reaches only the
+ * thread that created it; so that thread watches in the owner's place, and tells him in the slot.
  *
  *   owner ── creates ──► B ── creates ──► C
  *                        │  C claims a slot: CLAIMED
@@ -168,7 +168,7 @@ export class Forwarding implements WorkersWatch {
     for (let slot = 1; slot < this.#slots.size / SLOT_BYTES; slot += 1) this.#confirm(slot);
   }
 
-  /** A slot that one of this thread's workers has claimed, or this thread, is WATCHED from now on. */
+  /** A slot that a worker of this thread has claimed, or this thread, is WATCHED from now on. */
   #confirm(slot: number): void {
     const words = this.#words;
     const at = this.#slot(slot);

@@ -75,7 +75,7 @@ export class Interrupts {
     return this.#reason;
   }
 
-  /** Calls `listener` when something is asked; what waits as a promise ends then. @returns forgets */
+  /** Calls `listener` when something is asked, for what waits as a promise. @returns forgets */
   onRaised(listener: () => void): () => void {
     this.#raised.add(listener);
     return () => this.#raised.delete(listener);

@@ -286,7 +286,7 @@ export class SharedMemory {
   }
 
   /**
-   * Ends the region in one of PostgreSQL's three modes. Smart waits until all clients have detached;
+   * Ends the region in one of PostgreSQL's three modes. Smart waits until all clients are gone;
    * fast has them end, 57P01; both then take a checkpoint. Immediate is {@link close}. From the
    * beginning on an attach fails with 57P03. Backends of this very thread count as well.
    *

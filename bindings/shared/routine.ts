@@ -20,12 +20,12 @@
  */
 
 import {
-  ST_SELF,
   WAIT_DATA_FILE_READ,
   WAIT_DATA_FILE_WRITE,
   WAIT_WAL_SYNC,
   WAIT_WAL_WRITE,
-} from "../../assembly/common/constants.ts";
+} from "../../assembly/common/activity-constants.ts";
+import { ST_SELF } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";

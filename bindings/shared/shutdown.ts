@@ -3,7 +3,7 @@
  *
  * | mode | backends | checkpoint | next start |
  * |---|---|---|---|
- * | smart | nobody may attach any more; those that are there go on until they detach | yes | nothing to do |
+ * | smart | nobody may attach; those that are there go on | yes | nothing to do |
  * | fast | terminated, 57P01, as soon as they notice | yes | nothing to do |
  * | immediate | every call fails, 57P01 | no | recovers the last checkpoint |
  *

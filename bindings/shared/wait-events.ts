@@ -33,7 +33,7 @@ import {
   WAIT_WAL_SYNC,
   WAIT_WAL_WRITE,
   WAIT_WAL_WRITE_LOCK,
-} from "../../assembly/common/constants.ts";
+} from "../../assembly/common/activity-constants.ts";
 
 /** Classes of wait events that occur here. */
 export type WaitEventType =

@@ -20,6 +20,10 @@
  */
 
 import {
+  WAIT_BGWRITER_MAIN,
+  WAIT_CHECKPOINTER_MAIN,
+} from "../../assembly/common/activity-constants.ts";
+import {
   BACKEND_CHECKPOINTER,
   BACKEND_WRITER,
   IO_CONTEXT_NORMAL,
@@ -27,8 +31,6 @@ import {
   REGION_STATUS_OFFSET,
   ST_WAIT,
   STATUS_RUNNING,
-  WAIT_BGWRITER_MAIN,
-  WAIT_CHECKPOINTER_MAIN,
 } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { BackendTerminatedError, ClosedError } from "../abi/errors.ts";

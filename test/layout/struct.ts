@@ -55,7 +55,10 @@ function declaredFields(file: string, name: string): { name: string; bytes: numb
 async function compile(entry: string, text: string): Promise<Uint8Array<ArrayBuffer>> {
   let binary: Uint8Array<ArrayBuffer> | undefined;
   const words = [entry, "--outFile", "probe.wasm", "--config", "none.json", "--runtime", "stub"];
-  const flags = ["CHECKING=0", "SIMULATION=0", "abort="].flatMap((use) => ["--use", use]);
+  const flags = ["CHECKING=0", "SIMULATION=0", "POINTS=0", "abort="].flatMap((use) => [
+    "--use",
+    use,
+  ]);
   const shared = ["--importMemory", "--enable", "threads", "--enable", "simd"];
   const { error, stderr } = await asc.main([...words, ...flags, ...shared], {
     readFile: (name: string, base: string) => {

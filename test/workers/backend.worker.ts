@@ -107,6 +107,16 @@ const commands: Commands = {
     backend().buffers.extendSync(temporary, blocks);
   },
   flush: (name) => backend().buffers.flushSync(relation(name)),
+  /** Begins to read all blocks, as promises that nobody awaits. */
+  startReading: (name, blocks) => {
+    const target = relation(name);
+    for (let block = 0; block < blocks; block += 1) {
+      backend()
+        .buffers.read(target, block)
+        .then((page) => page[Symbol.dispose]())
+        .catch(() => {});
+    }
+  },
   /** Neither waits nor looks. */
   compute: (milliseconds) => {
     const until = performance.now() + milliseconds;

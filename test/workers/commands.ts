@@ -28,6 +28,7 @@ export interface Commands {
   /** Makes a temporary file and a temporary relation, of so many blocks each. */
   spill(blocks: number): void;
   flush(relation: string): void;
+  startReading(relation: string, blocks: number): void;
   compute(milliseconds: number): void;
   allocate(bytes: number): number;
   free(chunk: number): void;

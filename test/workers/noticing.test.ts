@@ -1,6 +1,6 @@
 // Who notices whose end. Workers of workers, workers made too early, an owner that is a worker
-// itself: either both ends would be noticed, or the attach is refused. Real threads; this file waits
-// for events, never for a time.
+// itself: either both ends would be noticed, or the attach is refused. Real threads; this file
+// waits for events, never for a time.
 
 import { afterEach, describe, expect, it } from "vitest";
 import {

@@ -37,6 +37,9 @@ const STUCK_MS = 40_000;
 const LOOK_MS = 100;
 /** A worker is terminated so many milliseconds after its first steps, at most. */
 const LIFE_MS = 120;
+/** Where very many are, most of them live for less. */
+const MANY = 100;
+const SHORT_LIFE_MS = 20;
 
 /** Where and how a stress test runs. */
 export interface Configuration {
@@ -83,6 +86,8 @@ export class Stress {
   readonly board: Board;
   readonly relation: Relation;
   kills = 0;
+  /** Of the terminated, those that had a slot and were repaired. */
+  repairs = 0;
   checkpoints = 0;
   readonly #options: StressOptions;
   readonly #reopen: () => StorageManager;
@@ -104,6 +109,9 @@ export class Stress {
     this.backend = Backend.attachSync(shared.handle, onFiles ? { storage: openStorage } : {});
     this.board = new Board(shared.segment(SEGMENT).words);
     this.relation = this.#fill();
+    shared.onBackendDeath(() => {
+      this.repairs += 1;
+    });
   }
 
   static async open(options: StressOptions): Promise<Stress> {
@@ -199,15 +207,20 @@ export class Stress {
     else this.#parties[at] = party;
   }
 
-  /** Terminates workers at random moments and puts others in their place. */
+  /** Terminates workers at random moments and puts others in their place, each by itself. */
   async #terminate(kills: number, until: number): Promise<void> {
+    await Promise.all(this.#parties.map(({ index }) => this.#terminateOften(index, kills, until)));
+  }
+
+  async #terminateOften(index: number, kills: number, until: number): Promise<void> {
     while (this.#failure === undefined) {
       if (performance.now() > until && this.kills >= kills) return;
-      const party = this.#random.pick(this.#parties);
-      const { worker, index } = party;
+      const party = this.#parties.find((each) => each.index === index);
+      if (party === undefined) return;
+      const { worker } = party;
       const first = this.board.progressOf(index);
       while (this.board.progressOf(index) === first && this.#failure === undefined) await pause(1);
-      await pause(this.#random.below(LIFE_MS));
+      await pause(this.#random.below(kills > MANY ? SHORT_LIFE_MS : LIFE_MS));
       await worker.terminate();
       await party.ended;
       this.board.setCheckpointing(index, false);
@@ -236,7 +249,8 @@ export class Stress {
     const { reads, writes } = this.shared.statistics();
     const seconds = (milliseconds / 1000).toFixed(0);
     const did = `${steps} steps, ${this.#ownSteps} promises, ${this.checkpoints} checkpoints`;
-    return `${this.#options.configuration.name}: ${seconds} s, ${did}, ${this.kills} terminated, ${reads} reads, ${writes} writes`;
+    const ends = `${this.kills} terminated, ${this.repairs} repaired`;
+    return `${this.#options.configuration.name}: ${seconds} s, ${did}, ${ends}, ${reads} reads, ${writes} writes`;
   }
 
   // ── This thread's own work ─────────────────────────────────────────────────────────────────────
