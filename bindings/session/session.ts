@@ -8,7 +8,8 @@
 
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
-import { Backend, type BackendOptions } from "../shared/backend.ts";
+import { Backend } from "../shared/backend.ts";
+import type { BackendOptions } from "../shared/backend-options.ts";
 import type { SharedMemoryHandle } from "../shared/handle.ts";
 import type { ParameterValue } from "../shared/parameter-texts.ts";
 import { type ActivityRow, activityRow } from "./activity.ts";

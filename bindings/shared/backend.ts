@@ -12,19 +12,24 @@
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
-import { ProcessMemory, type ProcessMemoryOptions } from "../process/memory.ts";
-import type { StorageManager, StorageOpener } from "../storage/manager.ts";
+import { ProcessMemory } from "../process/memory.ts";
+import type { StorageManager } from "../storage/manager.ts";
 import { Activity, type ActivityRow, type ActivityState, activityRows } from "./activity.ts";
 import { abandoned, admit, admitSync, type ClaimOptions, claimOrClose, leave } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
+import type { BackendOptions, CreateOptions } from "./backend-options.ts";
 import { BackendParts } from "./backend-parts.ts";
 import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
+import type { ConditionVariable, Latch } from "./condition-variable.ts";
 import { watchWorkers } from "./forwarding.ts";
+import { GuardedStorage } from "./guarded-storage.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { type BackendTarget, cancelBackend, terminateBackend } from "./interrupts.ts";
 import { serveReads } from "./io-workers.ts";
+import type { LightweightLock } from "./lightweight-lock.ts";
 import type { LockManager } from "./lock-manager.ts";
+import { NamedWaits } from "./named-waits.ts";
 import type { PrewarmOptions } from "./prewarm.ts";
 import { checkName, Relation } from "./relation.ts";
 import { checkShorter } from "./relation-pages.ts";
@@ -44,39 +49,6 @@ import {
 import { SharedViews } from "./views.ts";
 import { BackgroundWriter, Checkpointer } from "./writers.ts";
 
-/** How a backend attaches. */
-export interface BackendOptions {
-  /** Of the backend's own {@link ProcessMemory}. Default: 64 MB, release build. */
-  readonly memory?: ProcessMemoryOptions;
-  /** Opens the storage where a thread cannot load the module that the handle names. */
-  readonly storage?: StorageOpener;
-  /** Who this is, for the rows of activity: `usename`. Up to 63 bytes. Default none. */
-  readonly role?: string;
-  /** What this is, likewise: `application_name`. Up to 63 bytes. Default none. */
-  readonly applicationName?: string;
-  /**
-   * Takes one of the slots that are kept for helper threads, not one of max_connections. For a
-   * thread that calls `runIoWorkerSync`. Default false.
-   */
-  readonly helper?: boolean;
-  /**
-   * Gets warnings: pins that were leaked, pages that were zeroed. Default: Node's
-   * `process.emitWarning`.
-   */
-  readonly onWarning?: (message: string) => void;
-  /** Attaches although the region is shutting down. @internal */
-  readonly last?: boolean;
-}
-
-/** How a relation is made. */
-export interface CreateOptions {
-  /**
-   * Seen by this backend alone, kept in its local buffers, gone when it detaches; no checkpoint
-   * knows of it. Its name hides a relation of the same name that all see. Default false.
-   */
-  readonly temporary?: boolean;
-}
-
 /** One thread's place in a region. */
 export class Backend {
   /** This backend's private memory. Closed when the backend detaches. */
@@ -94,6 +66,7 @@ export class Backend {
   readonly #handle: SharedMemoryHandle;
   readonly #storage: StorageManager;
   readonly #parts: BackendParts;
+  readonly #waits: NamedWaits;
   readonly #identity: ThreadIdentity;
   readonly #warn: (message: string) => void;
   readonly #forgetExit: () => void;
@@ -123,6 +96,7 @@ export class Backend {
     });
     this.buffers = this.#parts.buffers;
     this.locks = this.#parts.locks;
+    this.#waits = new NamedWaits({ attachment, ...this.#parts.drivers }, parts.handle.waits);
     const { exports } = attachment;
     this.views = new SharedViews({ handle: parts.handle, exports, mustBeOpen: mustBeAttached });
     this.#forgetExit = atThreadExit(() => this.detach());
@@ -149,8 +123,10 @@ export class Backend {
         hint: "In a browser use: await Backend.attach(handle).",
       });
     }
-    const storage = openStorageSync(handle.storage, options.storage);
-    const attachment = claimOrClose({ handle, identity, storage, ...claimOptions(options) });
+    const opened = openStorageSync(handle.storage, options.storage);
+    const claim = { handle, identity, storage: opened, ...claimOptions(options) };
+    const attachment = claimOrClose(claim);
+    const storage = new GuardedStorage(opened, attachment);
     try {
       admitSync(handle, attachment);
       const memory = ProcessMemory.createSync(options.memory);
@@ -165,8 +141,10 @@ export class Backend {
   static async attach(handle: SharedMemoryHandle, options: BackendOptions = {}): Promise<Backend> {
     checkHandle(handle);
     const identity = nodeIdentity() ?? (await browserIdentity(handle.region));
-    const storage = await openStorage(handle.storage, options.storage);
-    const attachment = claimOrClose({ handle, identity, storage, ...claimOptions(options) });
+    const opened = await openStorage(handle.storage, options.storage);
+    const claim = { handle, identity, storage: opened, ...claimOptions(options) };
+    const attachment = claimOrClose(claim);
+    const storage = new GuardedStorage(opened, attachment);
     try {
       await admit(handle, attachment);
       const memory = await ProcessMemory.create(options.memory);
@@ -308,6 +286,27 @@ export class Backend {
     return new TemporaryFile({ storage: this.#storage, number, context, remove });
   }
 
+  // ── Locks of the user's own ────────────────────────────────────────────────────────────────────
+
+  /**
+   * A lock that was asked for when the region was created.
+   *
+   * @throws {@link PallocError} 42704 if the region has none of that name
+   */
+  lwlock(name: string): LightweightLock {
+    return this.#waits.lwlock(name);
+  }
+
+  /** A condition variable that was asked for. @throws {@link PallocError} 42704 if it was not */
+  conditionVariable(name: string): ConditionVariable {
+    return this.#waits.conditionVariable(name);
+  }
+
+  /** What others wake this backend by; see {@link Latch.set}. */
+  get latch(): Latch {
+    return this.#waits.latch;
+  }
+
   // ── Whole region ───────────────────────────────────────────────────────────────────────────────
 
   /**
@@ -446,9 +445,11 @@ export class Backend {
     if (this.#detached) return;
     this.#detached = true;
     this.#forgetExit();
-    this.#warnOfLeaks();
+    const { hasCrashed, isRegionLost } = this.#attachment;
+    if (!hasCrashed) this.#warnOfLeaks();
     try {
-      this.#parts.temporary.detach();
+      // Recovery removes the files; what a crashed backend did is the owner's to give back.
+      if (!hasCrashed && !isRegionLost) this.#parts.temporary.detach();
       this.memory.dispose();
     } finally {
       leave(this.#handle, this.#attachment);

@@ -7,7 +7,8 @@
  */
 
 import type { StorageOpener } from "../storage/manager.ts";
-import { Backend, type BackendOptions } from "./backend.ts";
+import { Backend } from "./backend.ts";
+import type { BackendOptions } from "./backend-options.ts";
 import type { SharedMemoryHandle } from "./handle.ts";
 import type { WriterOptions } from "./writers.ts";
 

@@ -41,6 +41,9 @@ const HALF_BYTES = BLOCK_BYTES / HALVES;
 /** Identity and version. */
 const MARK_WORDS = 2;
 const STACK_BYTES = 8192;
+/** Of the user's. */
+const LOCKS = 2;
+const CONDITIONS = 1;
 /** Of what is known of one page's images. */
 const IMAGED_ENTRY_BYTES = 16;
 /** Of a descriptor. */
@@ -75,6 +78,9 @@ export interface Layout {
   readonly departed: number;
   readonly imaged: number;
   readonly imagedMask: number;
+  readonly lwlocks: number;
+  readonly lwlockBytes: number;
+  readonly conditions: number;
 }
 
 /** Memory, storage and one instance a slot. */
@@ -104,7 +110,7 @@ export class World {
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
     const stacks = slots * STACK_BYTES;
     const sizing = makeInstance(module, probe, host(0), env(0));
-    const pages = sizing.regionPages(buffers, slots, stacks);
+    const pages = sizing.regionPages(buffers, slots, stacks, 0, 0, LOCKS, CONDITIONS);
     this.memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     this.u32 = new Uint32Array(this.memory.buffer);
     this.u16 = new Uint16Array(this.memory.buffer);
@@ -112,7 +118,8 @@ export class World {
       makeInstance(module, this.memory, host(slot), env(slot)),
     );
     const owner = this.instance(0);
-    owner.createRegion(this.memory.buffer.byteLength - stacks, buffers, slots, 0);
+    const bytes = this.memory.buffer.byteLength - stacks;
+    owner.createRegion(bytes, buffers, slots, 0, 0, 0, 0, LOCKS, CONDITIONS);
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
     owner.publishRegion();
@@ -201,6 +208,8 @@ export class World {
       [24, 40], // status, requests, intervals and journals
       [this.at.slots, this.slots * SLOT_BYTES],
       [this.at.locks, NAMED_LOCKS * CACHE_LINE_BYTES],
+      [this.at.lwlocks, LOCKS * this.at.lwlockBytes],
+      [this.at.conditions, CONDITIONS * CACHE_LINE_BYTES],
       [this.at.partitions, (this.at.headMask + 1) * CACHE_LINE_BYTES],
       [this.at.strategy, CACHE_LINE_BYTES],
       [this.at.departed, CACHE_LINE_BYTES],
@@ -252,6 +261,9 @@ export class World {
       departed: word(108),
       imaged: word(124),
       imagedMask: word(128),
+      lwlocks: word(184),
+      lwlockBytes: word(192),
+      conditions: word(196),
     };
   }
 }
