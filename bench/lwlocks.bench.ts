@@ -8,6 +8,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { LIFE_ACTIVE, LIFE_FREE } from "../assembly/common/constants.ts";
+import { instantiate } from "../bindings/abi/load.ts";
 import type { SharedExports } from "../bindings/abi/shared-exports.ts";
 import { type WasmMemory, wasm } from "../bindings/abi/wasm-types.ts";
 import { Backend, type LightweightLockMode, SharedMemory } from "../bindings/index.ts";
@@ -28,12 +29,8 @@ interface LockDriver extends SharedExports {
 /** A region with one lock, and a module that drives it. */
 function openDriver(): LockDriver {
   const bytes = readFileSync(join(packageRoot(), "dist/wasm/shared-bench.wasm"));
-  const module = new wasm.Module(bytes) as unknown as WebAssembly.Module;
-  const start = (memory: WasmMemory): LockDriver => {
-    const imports = { env: { memory }, host: { panic: () => {} } };
-    const instance = new WebAssembly.Instance(module, imports as never);
-    return instance.exports as unknown as LockDriver;
-  };
+  const module = new wasm.Module(bytes);
+  const start = (memory: WasmMemory): LockDriver => instantiate<LockDriver>(module, memory);
   const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
   const pages = start(probe).regionPages(BUFFERS, BACKENDS, 0, 0, 0, 1, 0);
   const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
