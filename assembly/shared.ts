@@ -45,6 +45,7 @@ import { OwnerLock } from "./lmgr/owner";
 export * from "./buffer/ioqueue-calls";
 export * from "./ipc/interrupt-calls";
 export * from "./lmgr/lock-calls";
+export * from "./lmgr/lwlock-calls";
 
 // ── The region, for its creator ──────────────────────────────────────────────────────────────────
 
@@ -54,13 +55,16 @@ export function regionPages(
   segmentBytes: u32,
   queued: u32,
   locks: u32,
+  lwlocks: u32,
+  conditions: u32,
 ): u32 {
-  return Shmem.regionPages(buffers, backends, segmentBytes, queued, locks);
+  return Shmem.regionPages(buffers, backends, segmentBytes, queued, locks, lwlocks, conditions);
 }
 
 /**
  * `helpers` of the backends' slots are for helper threads; `queued` is 1 with I/O workers; `locks`
- * is max_locks_per_transaction, or 0 for a region without a lock table.
+ * is max_locks_per_transaction, or 0 for a region without a lock table; `lwlocks` and `conditions`
+ * are those of the user.
  */
 export function createRegion(
   bytes: u32,
@@ -70,8 +74,10 @@ export function createRegion(
   helpers: u32,
   queued: u32,
   locks: u32,
+  lwlocks: u32,
+  conditions: u32,
 ): void {
-  Shmem.create(bytes, buffers, backends, checksums, helpers, queued, locks);
+  Shmem.create(bytes, buffers, backends, checksums, helpers, queued, locks, lwlocks, conditions);
 }
 
 /** Says, before anybody attaches, which checkpoint storage is at, and whether it has a journal. */
@@ -92,6 +98,12 @@ export function publishRegion(): void {
 
 export function setStatus(status: u32): void {
   Region.get().setStatus(status);
+}
+
+/** Ends the region as after a crash, for a POISON_ reason, and wakes everybody. */
+export function poison(reason: u32): void {
+  Region.poison(reason);
+  Reap.wakeEverybody();
 }
 
 /** Wakes every sleeper, so that it looks at the region's status. */

@@ -10,6 +10,7 @@ import type { Row } from "./harness.ts";
 import { journalRows } from "./journal.bench.ts";
 import { largeRows } from "./large.bench.ts";
 import { lockRows } from "./locks.bench.ts";
+import { lwlockRows } from "./lwlocks.bench.ts";
 import { memoryRows } from "./memory.bench.ts";
 import { missRows } from "./misses.bench.ts";
 import { mmgrRows } from "./mmgr.bench.ts";
@@ -26,6 +27,7 @@ export const rows: readonly Row[] = [
   ...missRows,
   ...workerRows,
   ...lockRows,
+  ...lwlockRows,
   ...recordRows,
   ...largeRows,
   ...cacheRows,

@@ -95,10 +95,26 @@ export { Backend } from "./shared/backend.ts";
 export type { BackendOptions, CreateOptions } from "./shared/backend-options.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
+export {
+  type AsyncWaitOptions,
+  ConditionVariable,
+  Latch,
+  PreparedWait,
+  type WaitOptions,
+} from "./shared/condition-variable.ts";
 export { type WorkersWatch, watchWorkers } from "./shared/forwarding.ts";
 export type { SegmentPlace, SharedMemoryHandle, SharedSegment } from "./shared/handle.ts";
 export type { HelperError, ScriptAddress } from "./shared/helper-threads.ts";
 export type { BackendTarget } from "./shared/interrupts.ts";
+export {
+  HeldLightweightLock,
+  LightweightLock,
+  type LightweightLockMode,
+  type LightweightLockOptions,
+  type LockWaitOptions,
+  type OnOwnerDeath,
+} from "./shared/lightweight-lock.ts";
+export type { LockDeathListener, LockOwnerDeath } from "./shared/lock-deaths.ts";
 export {
   type AsyncLockOptions,
   HeldLock,
@@ -108,12 +124,13 @@ export {
 } from "./shared/lock-manager.ts";
 export type { AdvisoryTag, LockMode, LockTag } from "./shared/lock-tags.ts";
 export type { LockRow } from "./shared/lock-views.ts";
-export {
-  type BackendDeath,
-  SharedMemory,
-  type SharedMemoryOptions,
-  type WriterThreadOptions,
-} from "./shared/memory.ts";
+export { SharedMemory } from "./shared/memory.ts";
+export type {
+  BackendDeath,
+  SharedMemoryOptions,
+  WriterThreadOptions,
+} from "./shared/memory-options.ts";
+export type { WaitNames } from "./shared/named-waits.ts";
 export type { AsyncReadOptions, ReadMode, ReadOptions } from "./shared/number-pool.ts";
 export {
   BLOCK_BYTES,
@@ -146,6 +163,7 @@ export {
 } from "./shared/read-stream.ts";
 export { Relation } from "./shared/relation.ts";
 export type { EvictManyResult, EvictResult } from "./shared/relation-pages.ts";
+export type { RegionDown, RegionRestart } from "./shared/restart.ts";
 export {
   findParameter,
   type MessageLevel,

@@ -23,6 +23,7 @@ const modules = [
   { target: "shared-release", entry: "assembly/shared.ts", embed: true },
   { target: "shared-checked", entry: "assembly/shared.ts", embed: true },
   { target: "shared-points", entry: "assembly/shared.ts", embed: false },
+  { target: "shared-bench", entry: "assembly/lock-bench-driver.ts", embed: false },
   { target: "shared-simulation", entry: "assembly/shared.ts", embed: false },
   { target: "shared-simulation-races", entry: "assembly/shared.ts", embed: false },
 ];

@@ -171,7 +171,7 @@ export class ContentLock {
     const held = Hold.get(buffer);
     if (Hold.count(held) == 0) return ST_NOT_PINNED;
     if ((held & HOLD_SHARE) != 0 || ContentLock.isMine(buffer)) return ST_ALREADY_LOCKED;
-    return ST_OK;
+    return Region.get().isRunning() ? ST_OK : ST_GONE;
   }
 
   /**

@@ -59,6 +59,7 @@ const MAX_STEPS: u32 = 32;
 export class Pool {
   /** The short way: the buffer, pinned; ST_MISS if only the long way can tell; or a status. */
   @inline static pin(file: u32, block: u32): i32 {
+    if (!Region.get().isRunning()) return ST_GONE;
     const tag = BufferDesc.tagOf(file, block);
     let reference = Atomic.load(BufferTable.head(Hash.tag(file, block)));
     for (let steps: u32 = 0; reference != 0 && steps < MAX_STEPS; ++steps) {
@@ -89,6 +90,7 @@ export class Pool {
 
   /** Pins a buffer if it has this page; ST_MISS if not. PostgreSQL: bufmgr.c, ReadRecentBuffer */
   static pinRecent(buffer: u32, file: u32, block: u32, context: u32): i32 {
+    if (!Region.get().isRunning()) return ST_GONE;
     const desc = BufferDesc.at(buffer);
     const tag = BufferDesc.tagOf(file, block);
     return desc.looksLike(tag) ? Pool.hold(desc, buffer, tag, context) : ST_MISS;
@@ -133,6 +135,7 @@ export class Pool {
 
   /** First step of the long way: the page's buffer pinned, as `ensureValid` says, or ST_MISS. */
   static pinMapped(file: u32, block: u32, context: u32): i32 {
+    if (!Region.get().isRunning()) return ST_GONE;
     const hash = Hash.tag(file, block);
     const partition = BufferTable.partition(hash);
     if (!partition.acquire()) return Pool.refused();

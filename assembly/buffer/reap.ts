@@ -5,6 +5,7 @@
 //   undo the page change it was in · settle its requests, and those it served (ioqueue.ts)
 //   · take over its partition locks
 //   · put right every frame it had CLAIM or IO on · clear its content locks and named locks
+//   · give back the user's locks as each of them says, which may end the region (lwlock.ts)
 //   · clear its column of hold words · give back the partition locks · give back its heavyweight
 //   locks (lmgr/lock-reap.ts) · wake every sleeper · free the slot
 //
@@ -35,6 +36,7 @@ import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
 import { Slot } from "../ipc/slots";
 import { LockReap } from "../lmgr/lock-reap";
+import { LwLock } from "../lmgr/lwlock";
 import { OwnerLock } from "../lmgr/owner";
 import { Change } from "./change";
 import { Cleanup } from "./cleanup";
@@ -56,6 +58,7 @@ export class Reap {
     if (repaired == ST_OK) {
       Cleanup.forget(dead);
       Reap.releaseNamedLocks(dead);
+      LwLock.reap(dead);
       Reap.clearColumn(dead);
     }
     Reap.releasePartitions();

@@ -43,6 +43,16 @@ export class Atomic {
     atomic.store<u16>(at, <u16>value);
   }
 
+  @inline static load8(at: usize): u32 {
+    if (SIMULATION) step(STEP_LOAD, at);
+    return atomic.load<u8>(at);
+  }
+
+  @inline static store8(at: usize, value: u32): void {
+    if (SIMULATION) step(STEP_STORE, at);
+    atomic.store<u8>(at, <u8>value);
+  }
+
   /** Stores `next` if the word still equals `seen`; true on success. */
   @inline static swap(at: usize, seen: u32, next: u32): bool {
     if (STEPS) step(STEP_CHANGE, at);
@@ -103,6 +113,12 @@ export class Atomic {
   @inline static notifyAll(at: usize): void {
     if (SIMULATION) woken(at);
     else atomic.notify(at, -1);
+  }
+
+  /** Wakes one of those who sleep on the word; the scheduler is told by the lowest bit. */
+  @inline static notifyOne(at: usize): void {
+    if (SIMULATION) woken(at | 1);
+    else atomic.notify(at, 1);
   }
 
   /** Copies one page; in two halves where a scheduler may come between. */

@@ -271,6 +271,8 @@ export const ST_ALREADY_HELD = 1;
 export const ST_INTERRUPTED = -18;
 /** Not a status below 0: a deadlock was avoided by another order of the queues. */
 export const ST_REARRANGED = 2;
+/** Nothing was taken: the lock was free for a moment after the call had begun to wait. */
+export const ST_FREED = -50;
 
 /** What a page about to be written in place needs first: its old image in these journals. */
 export const IMAGE_COMMITTED = 1; // the journal of the last committed checkpoint
@@ -285,7 +287,8 @@ export const PAGE_BAD_BOTH = 3;
 
 // ── Shared memory: region header (at address 0) and its parts ────────────────────────────────────
 
-export const REGION_HEADER_BYTES = 192;
+export const REGION_HEADER_BYTES = 256;
+export const REGION_BACKENDS_OFFSET = 16;
 export const REGION_STATUS_OFFSET = 24;
 export const REGION_REQUESTS_OFFSET = 28;
 /** Number of the interval between checkpoints that changes belong to now. */
@@ -301,9 +304,18 @@ export const REGION_JOURNALLED_OFFSET = 56;
 export const REGION_HURRY_OFFSET = 60;
 /** Not 0 once the region is shutting down: nobody may attach any more. */
 export const REGION_CLOSING_OFFSET = 140;
+/** Why the region was poisoned: a POISON_, and above it the number of a lock or a slot. */
+export const REGION_POISON_OFFSET = 180;
 export const STATUS_RUNNING = 0;
 export const STATUS_SHUTDOWN = 1;
 export const STATUS_CRASHED = 2;
+/** Reasons of a poisoned region. */
+export const POISON_BITS = 8;
+export const POISON_MASK = 0xff;
+export const POISON_REQUESTED = 1;
+export const POISON_LOCK = 2; // who held a lock that says so has died; its number is above
+export const POISON_SYNC = 3; // a sync failed
+export const POISON_REPAIR = 4; // repairing a slot failed; its number is above
 
 /** An entry of the shmem index: name, offset, bytes asked for, bytes taken. */
 export const INDEX_ENTRY_BYTES = 64;
@@ -334,10 +346,12 @@ export const PART_LOCK_TABLE = 16;
 export const PART_LOCK_PARTITIONS = 17;
 export const PART_STRONG = 18;
 export const PART_FAST_PATH = 19;
-export const PART_DEADLOCK = 20;
-export const PART_ACTIVITY = 21;
-export const PART_BLOCKS = 22;
-export const PARTS = 23;
+export const PART_ACTIVITY = 20;
+export const PART_DEADLOCK = 21;
+export const PART_LWLOCKS = 22;
+export const PART_CONDITIONS = 23;
+export const PART_BLOCKS = 24;
+export const PARTS = 25;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 
@@ -355,6 +369,7 @@ export const SLOT_CLEANUP_OFFSET = 36;
 export const SLOT_INTERRUPTS_OFFSET = 40;
 export const SLOT_WAIT_EVENT_OFFSET = 44;
 export const SLOT_WATCHER_OFFSET = 48;
+export const SLOT_WRITING_OFFSET = 52;
 /** What a backend is asked to do at its next wait. */
 export const INTERRUPT_CANCEL = 1;
 export const INTERRUPT_TERMINATE = 2;
@@ -367,9 +382,9 @@ export const BACKEND_WRITER = 1; // the background writer
 export const BACKEND_CHECKPOINTER = 2;
 export const BACKEND_IO_WORKER = 3;
 export const BACKEND_KINDS = 4;
-/** The life word: state in the low three bits, thread id above. */
-export const LIFE_STATE_BITS = 3;
-export const LIFE_STATE_MASK = 7;
+/** The life word: state in the low four bits, thread id above. */
+export const LIFE_STATE_BITS = 4;
+export const LIFE_STATE_MASK = 15;
 export const LIFE_FREE = 0;
 export const LIFE_CLAIMED = 1;
 export const LIFE_ACTIVE = 2;
@@ -382,6 +397,8 @@ export const LIFE_ENDED = 6;
 export const LIFE_WATCHED = 7;
 /** In the watcher's word: that thread would also notice the owner's end. */
 export const WATCHER_SEES_OWNER = -0x80000000; // bit 31
+/** An exception has torn a call into shared memory: as good as dead, by its own word. */
+export const LIFE_CRASHED = 15;
 
 /** What a backend does to pages is counted in one row a context. */
 export const IO_CONTEXT_NORMAL = 0;
@@ -489,6 +506,28 @@ export const LOCK_EXTENSION = 2; // and the following
 export const EXTENSION_LOCKS = 13;
 export const LOCK_JOURNAL = 15;
 export const NAMED_LOCKS = 16;
+
+// ── Shared memory: locks and conditions of the user ──────────────────────────────────────────────
+
+/** Locks, and conditions, of one region. */
+export const MAX_LWLOCKS = 4096;
+/** The word of an LWLock: the owner, its tenure, and the flags above. */
+export const TENURE_SHIFT = 10;
+export const TENURE_ONE = 0x400;
+export const TENURE_MASK = 0x0ffffc00; // 18 bits
+/** Word, then what the death of an owner means; the row of share bytes begins a line further. */
+export const LWLOCK_POLICY_OFFSET = 4;
+export const LWLOCK_ROW_OFFSET = 64;
+export const ON_DEATH_RELEASE = 0;
+export const ON_DEATH_POISON = 1;
+export const ON_DEATH_CALL = 2;
+/** How a backend holds an LWLock. */
+export const LWLOCK_FREE = 0;
+export const LWLOCK_SHARED = 1;
+export const LWLOCK_EXCLUSIVE = 2;
+/** The word of a condition: whether somebody may sleep on it, and how often it was signalled. */
+export const CONDITION_SLEEPERS = 1;
+export const CONDITION_ONE = 2;
 
 // ── Broken invariants ────────────────────────────────────────────────────────────────────────────
 

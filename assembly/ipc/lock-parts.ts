@@ -42,7 +42,8 @@ const MOST_RECORDS: u64 = 1 << 26;
 export class LockParts {
   /** Whether `part` is one of these. */
   @inline static has(part: u32): bool {
-    return part - PART_LOCK_RECORDS <= <u32>(PART_DEADLOCK - PART_LOCK_RECORDS);
+    if (part == PART_DEADLOCK) return true;
+    return part - PART_LOCK_RECORDS <= <u32>(PART_FAST_PATH - PART_LOCK_RECORDS);
   }
 
   /** Bytes that one of these parts asks for. */

@@ -10,7 +10,8 @@
 // 128 imaged mask · I/O queue · helpers · closing
 // 144 lock records · lock heads · lock head mask · lock partitions
 // 160 strong flags · lock states · lock state bytes · records a backend
-// 176 fast path mask · deadlock
+// 176 fast path mask · deadlock · poisoned · LWLocks
+// 192 their number · bytes of one · conditions · their number
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -20,6 +21,7 @@ import {
   LOCK_EXTENSION,
   LOCK_JOURNAL,
   NAMED_LOCKS,
+  REGION_BACKENDS_OFFSET,
   REGION_CLOSING_OFFSET,
   REGION_COMMITTED_OFFSET,
   REGION_HEADER_BYTES,
@@ -28,8 +30,10 @@ import {
   REGION_JOURNAL_RECORDS_OFFSET,
   REGION_JOURNAL_SYNCED_OFFSET,
   REGION_JOURNALLED_OFFSET,
+  REGION_POISON_OFFSET,
   REGION_REQUESTS_OFFSET,
   REGION_STATUS_OFFSET,
+  STATUS_CRASHED,
   STATUS_RUNNING,
 } from "../common/constants";
 
@@ -106,6 +110,15 @@ export class Region {
   fastPathMask: u32;
   /** Where the deadlock detector works. */
   deadlock: usize;
+  /** Why the region was poisoned. Atomic; the first reason stands. */
+  private poisoned: u32;
+  /** Locks of the user, and their number. */
+  lwlocks: usize;
+  lwlockCount: u32;
+  /** Bytes of one: a line for the word, a byte a backend in further ones. */
+  lwlockBytes: u32;
+  conditions: usize;
+  conditionCount: u32;
 
   /** The one region of this memory. */
   @inline static get(): Region {
@@ -127,6 +140,15 @@ export class Region {
   @inline setStatus(status: u32): void {
     Atomic.store(offsetof<Region>("status"), status);
     Atomic.notifyAll(offsetof<Region>("status"));
+  }
+
+  /** The region ends as after a crash, for a POISON_ reason; its owner is woken. */
+  static poison(reason: u32): void {
+    const region = Region.get();
+    Atomic.swap(offsetof<Region>("poisoned"), 0, reason);
+    if (!Atomic.swap(offsetof<Region>("status"), STATUS_RUNNING, STATUS_CRASHED)) return;
+    Atomic.notifyAll(offsetof<Region>("status"));
+    region.requestAttach();
   }
 
   @inline getInterval(): u32 {
@@ -155,6 +177,7 @@ export class Region {
 
 if (offsetof<Region>() > <usize>REGION_HEADER_BYTES) ERROR("the header outgrew its part");
 if (offsetof<Region>("descriptors") != 64) ERROR("addresses must begin a cache line");
+if (offsetof<Region>("backends") != REGION_BACKENDS_OFFSET) ERROR("backends moved");
 if (offsetof<Region>("status") != REGION_STATUS_OFFSET) ERROR("status moved");
 if (offsetof<Region>("requests") != REGION_REQUESTS_OFFSET) ERROR("requests moved");
 if (offsetof<Region>("interval") != REGION_INTERVAL_OFFSET) ERROR("interval moved");
@@ -164,5 +187,6 @@ if (offsetof<Region>("journalSynced0") != REGION_JOURNAL_SYNCED_OFFSET) ERROR("s
 if (offsetof<Region>("journalled") != REGION_JOURNALLED_OFFSET) ERROR("journalled moved");
 if (offsetof<Region>("hurry") != REGION_HURRY_OFFSET) ERROR("hurry moved");
 if (offsetof<Region>("closing") != REGION_CLOSING_OFFSET) ERROR("closing moved");
+if (offsetof<Region>("poisoned") != REGION_POISON_OFFSET) ERROR("poisoned moved");
 if (LOCK_EXTENSION + EXTENSION_LOCKS != LOCK_JOURNAL) ERROR("extension locks do not add up");
 if (LOCK_JOURNAL + 1 != NAMED_LOCKS) ERROR("named locks do not add up");

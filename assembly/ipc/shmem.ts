@@ -3,8 +3,8 @@
 //
 //   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
 //   · table · holds · checkpoint · imaged · slot pages · I/O queue · lock records · lock table
-//   · lock partitions · strong flags · fast paths · deadlock · activity · blocks · user segments
-//   · free tail
+//   · lock partitions · strong flags · fast paths · deadlock · activity · LWLocks · conditions
+//   · blocks · user segments · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -28,6 +28,7 @@ import {
   IO_QUEUE_HEADER_BYTES,
   IO_REQUEST_BYTES,
   IO_REQUESTS,
+  LWLOCK_ROW_OFFSET,
   MAX_SEGMENTS,
   NAMED_LOCKS,
   PANIC_LAYOUT,
@@ -35,6 +36,7 @@ import {
   PART_BLOCKS,
   PART_CHECKPOINT,
   PART_DEADLOCK,
+  PART_CONDITIONS,
   PART_DEPARTED,
   PART_DESCRIPTORS,
   PART_FAST_PATH,
@@ -47,6 +49,7 @@ import {
   PART_LOCK_RECORDS,
   PART_LOCK_TABLE,
   PART_LOCKS,
+  PART_LWLOCKS,
   PART_PARTITIONS,
   PART_SLOT_PAGES,
   PART_SLOTS,
@@ -83,7 +86,15 @@ const HOLD_BYTES: u32 = 2;
 
 export class Shmem {
   /** Bytes that part `part` asks for. */
-  private static partBytes(part: u32, buffers: u32, backends: u32, queued: u32, locks: u32): u64 {
+  private static partBytes(
+    part: u32,
+    buffers: u32,
+    backends: u32,
+    queued: u32,
+    locks: u32,
+    lwlocks: u32,
+    conditions: u32,
+  ): u64 {
     if (LockParts.has(part)) return LockParts.bytes(part, backends, locks);
     switch (part) {
       case PART_HEADER:
@@ -118,6 +129,10 @@ export class Shmem {
         return queued == 0 ? 0 : IO_QUEUE_HEADER_BYTES + backends * REQUESTS_BYTES;
       case PART_ACTIVITY:
         return backends * ACTIVITY_BYTES;
+      case PART_LWLOCKS:
+        return lwlocks * Shmem.lwlockBytes(backends);
+      case PART_CONDITIONS:
+        return conditions * CACHE_LINE_BYTES;
       default:
         return buffers * BLOCK_BYTES;
     }
@@ -135,6 +150,11 @@ export class Shmem {
     return Align.up(COLUMN_HEADER_BYTES + buffers * HOLD_BYTES, CACHE_LINE_BYTES);
   }
 
+  /** A line for the word of a lock, then a byte a backend. */
+  @inline static lwlockBytes(backends: u32): u32 {
+    return LWLOCK_ROW_OFFSET + Align.up(backends, CACHE_LINE_BYTES);
+  }
+
   /** Parts made of pages are aligned like pages. */
   @inline private static alignment(part: u32): u32 {
     return part == PART_BLOCKS || part == PART_SLOT_PAGES ? BLOCK_BYTES : CACHE_LINE_BYTES;
@@ -144,13 +164,22 @@ export class Shmem {
    * Wasm pages of a region; more than a memory can have if the request is too large.
    * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line; `queued` is
    * 0 without a queue for I/O workers, `locks` is max_locks_per_transaction, 0 without a lock
-   * table.
+   * table; `lwlocks` and `conditions` are those of the user.
    */
-  static regionPages(buffers: u32, backends: u32, segmentBytes: u32, queued: u32, locks: u32): u32 {
+  static regionPages(
+    buffers: u32,
+    backends: u32,
+    segmentBytes: u32,
+    queued: u32,
+    locks: u32,
+    lwlocks: u32,
+    conditions: u32,
+  ): u32 {
     let bytes: u64 = segmentBytes;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
-      if (part != PART_BLOCKS)
-        bytes += Shmem.partBytes(part, buffers, backends, queued, locks) + BLOCK_BYTES;
+      if (part == PART_BLOCKS) continue;
+      bytes += Shmem.partBytes(part, buffers, backends, queued, locks, lwlocks, conditions);
+      bytes += BLOCK_BYTES;
     }
     bytes += <u64>buffers * BLOCK_BYTES;
     return <u32>min<u64>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES, u32.MAX_VALUE);
@@ -165,6 +194,8 @@ export class Shmem {
     helpers: u32,
     queued: u32,
     locks: u32,
+    lwlocks: u32,
+    conditions: u32,
   ): void {
     const region = Region.get();
     region.version = REGION_VERSION;
@@ -174,10 +205,13 @@ export class Shmem {
     region.checksums = checksums;
     region.helpers = helpers;
     region.headMask = Shmem.headCount(buffers) - 1;
+    region.lwlockCount = lwlocks;
+    region.lwlockBytes = Shmem.lwlockBytes(backends);
+    region.conditionCount = conditions;
     region.columnBytes = Shmem.columnBytes(buffers);
     region.imagedMask = Shmem.imagedCount(buffers) - 1;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
-      const size = Shmem.partBytes(part, buffers, backends, queued, locks);
+      const size = Shmem.partBytes(part, buffers, backends, queued, locks, lwlocks, conditions);
       Shmem.carve(region, <u32>size, Shmem.alignment(part));
     }
     Shmem.keepAddresses(region);
@@ -249,6 +283,8 @@ export class Shmem {
     region.checkpoint = Shmem.address(PART_CHECKPOINT);
     region.imaged = Shmem.address(PART_IMAGED);
     region.slotPages = Shmem.address(PART_SLOT_PAGES);
+    region.lwlocks = Shmem.address(PART_LWLOCKS);
+    region.conditions = Shmem.address(PART_CONDITIONS);
     region.blocks = Shmem.address(PART_BLOCKS);
   }
 }

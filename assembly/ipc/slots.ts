@@ -38,6 +38,7 @@ import {
   SLOT_SLEEPING_ON_OFFSET,
   SLOT_WAIT_EVENT_OFFSET,
   SLOT_WATCHER_OFFSET,
+  SLOT_WRITING_OFFSET,
   ST_NO_SLOT,
 } from "../common/constants";
 import { Region } from "./region";
@@ -71,6 +72,8 @@ export class Slot {
   waitEvent: u32;
   /** Token + 1 of the thread that watches this one's for the owner, or 0. In TypeScript. */
   private watcher: u32;
+  /** 1 while its backend changes storage. Atomic; written in TypeScript. */
+  private writing: u32;
 
   @inline static at(index: u32): Slot {
     return changetype<Slot>(Region.get().slots + index * SLOT_BYTES);
@@ -102,6 +105,7 @@ export class Slot {
     this.waitEvent = 0;
     Atomic.store(this.interruptsAddress(), 0);
     Atomic.store(this.address(offsetof<Slot>("watcher")), 0);
+    Atomic.store(this.address(offsetof<Slot>("writing")), 0);
     this.setKind(BACKEND_CLIENT);
     this.generation += 1;
     Atomic.store(this.address(offsetof<Slot>("life")), LIFE_FREE);
@@ -203,5 +207,6 @@ if (offsetof<Slot>("cleanup") != SLOT_CLEANUP_OFFSET) ERROR("cleanup moved");
 if (offsetof<Slot>("interrupts") != SLOT_INTERRUPTS_OFFSET) ERROR("interrupts moved");
 if (offsetof<Slot>("waitEvent") != SLOT_WAIT_EVENT_OFFSET) ERROR("waitEvent moved");
 if (offsetof<Slot>("watcher") != SLOT_WATCHER_OFFSET) ERROR("watcher moved");
+if (offsetof<Slot>("writing") != SLOT_WRITING_OFFSET) ERROR("writing moved");
 if (offsetof<Slot>() > <usize>SLOT_BYTES) ERROR("Slot outgrew its stride");
 if (LIFE_ACTIVE > LIFE_STATE_MASK) ERROR("a life state must fit its bits");

@@ -7,6 +7,7 @@ export interface SharedExports {
   /**
    * @param queued - 1 with a queue for I/O workers; absent is 0, as in createRegion
    * @param locks - max_locks_per_transaction; absent or 0: no lock table
+   * @param lwlocks - locks of the user, and then conditions
    */
   regionPages(
     buffers: number,
@@ -14,6 +15,8 @@ export interface SharedExports {
     segmentBytes: number,
     queued?: number,
     locks?: number,
+    lwlocks?: number,
+    conditions?: number,
   ): number;
   createRegion(
     bytes: number,
@@ -23,11 +26,14 @@ export interface SharedExports {
     helpers?: number,
     queued?: number,
     locks?: number,
+    lwlocks?: number,
+    conditions?: number,
   ): void;
   startAt(checkpoint: number, journalled: number): void;
   addSegment(bytes: number): number;
   publishRegion(): void;
   setStatus(status: number): void;
+  poison(reason: number): void;
   wakeEverybody(): void;
 
   /** @param helper - 1 for one of the slots that are kept for helper threads */
@@ -79,6 +85,27 @@ export interface SharedExports {
   pageSeal(page: number, block: number): number;
   pageVerdict(page: number, block: number): number;
   pageDigest(page: number): number;
+
+  setLwlockPolicy(lock: number, policy: number): void;
+  lwlockPolicy(lock: number): number;
+  lwlockShare(lock: number): number;
+  lwlockExclusive(lock: number): number;
+  lwlockShareNow(lock: number): number;
+  lwlockExclusiveNow(lock: number): number;
+  lwlockOrWait(lock: number, tenure: number): number;
+  lwlockDrain(lock: number): number;
+  lwlockRelease(lock: number): number;
+  lwlockReleaseAll(): void;
+  lwlockMode(lock: number): number;
+  lwlockOwner(lock: number): number;
+  conditionPrepare(condition: number): number;
+  conditionSleep(condition: number, ticket: number): number;
+  conditionSignal(condition: number): void;
+  conditionBroadcast(condition: number): void;
+  conditionForward(condition: number): void;
+  latchValue(): number;
+  latchSleep(seen: number): number;
+  setLatch(slot: number): void;
 
   beginRequest(file: number, block: number): number;
   addToRequest(request: number, buffer: number): void;

@@ -88,7 +88,9 @@ function claimSlot(claim: Claim): Attachment {
   new Activity(buffer, slot).start(role, applicationName);
   const mayBlock = canSleep() && !ownedRegions.has(handle.region);
   const { statement_timeout } = handle.settings;
-  return new Attachment(exports, buffer, slot, mayBlock, statement_timeout);
+  const attachment = new Attachment(exports, buffer, slot, mayBlock, statement_timeout);
+  attachment.guard();
+  return attachment;
 }
 
 /** Waits until the owner of the region has confirmed the slot. @internal */
@@ -176,10 +178,11 @@ export function abandoned(
   return error;
 }
 
-/** Gives back the slot, unless the region is gone and everything with it. @internal */
+/** Gives back the slot, unless the region is gone, or the owner does it. @internal */
 export function leave(handle: SharedMemoryHandle, attachment: Attachment): void {
   const { exports, i32 } = attachment;
   if (!ownedRegions.has(handle.region)) forwardingOf(handle)?.leave(attachment);
+  if (attachment.hasCrashed) return;
   const status = REGION_STATUS_OFFSET / WORD_BYTES;
   while (Atomics.load(i32, status) === STATUS_RUNNING && exports.leave() === ST_BUSY);
   attachment.close();

@@ -13,6 +13,7 @@ import {
   LOCK_CHECKPOINT,
   LOCK_CONTROL,
   LOCK_JOURNAL,
+  REGION_BACKENDS_OFFSET,
   REGION_HURRY_OFFSET,
   REGION_STATUS_OFFSET,
   SLOT_SLEEP_VALUE_OFFSET,
@@ -23,11 +24,13 @@ import {
   ST_GONE,
   ST_INTERRUPTED,
   ST_WAIT,
+  STATUS_CRASHED,
   STATUS_RUNNING,
 } from "../../assembly/common/constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, type PallocError } from "../abi/errors.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
+import { crashedBefore, guardExports } from "./crash.ts";
 import { Interrupts, type Statement } from "./interrupts.ts";
 import { PAUSE, type Routine, SELF, SLEEP } from "./routine.ts";
 import { errorOf, waitedTooLong } from "./statuses.ts";
@@ -67,9 +70,11 @@ export class Attachment {
   readonly slot: number;
   /** What others ask of this backend. */
   readonly interrupts: Interrupts;
-  readonly #slotAddress: number;
+  readonly slotAddress: number;
   #mayBlock: boolean;
   #closedBy: PallocError | undefined;
+  #retire: (error: PallocError) => void = () => {};
+  #crash: { readonly cause: unknown } | undefined;
 
   /** @param statementTimeout - milliseconds; 0 is none */
   constructor(
@@ -84,8 +89,8 @@ export class Attachment {
     this.i32 = new Int32Array(buffer);
     this.slot = slot;
     this.#mayBlock = mayBlock;
-    this.#slotAddress = exports.slotAddress(slot) >>> 0;
-    this.interrupts = new Interrupts(this.i32, this.#slotAddress, statementTimeout);
+    this.slotAddress = exports.slotAddress(slot) >>> 0;
+    this.interrupts = new Interrupts(this.i32, this.slotAddress, statementTimeout);
     exports.enter(slot, mayBlock ? 1 : 0);
   }
 
@@ -111,15 +116,40 @@ export class Attachment {
     const error = this.interrupts.reason ?? new ClosedError("the backend");
     this.#closedBy = error;
     this.interrupts.close();
+    this.#retire(error);
     const closed = (): never => {
       throw error;
     };
     this.exports = new Proxy({} as SharedExports, { get: () => closed });
   }
 
-  /** @throws {@link ClosedError} after `close`, or 57P01 */
+  /** Has a call that an exception leaves end this backend; see crash.ts. */
+  guard(): void {
+    const guarded = guardExports(this.exports, {
+      i32: this.i32,
+      slotAddress: this.slotAddress,
+      crashed: (cause) => {
+        this.#crash = { cause };
+      },
+    });
+    this.exports = guarded.exports;
+    this.#retire = guarded.retire;
+  }
+
+  /** Whether a call of this backend was torn: the owner gives back what it held. */
+  get hasCrashed(): boolean {
+    return this.#crash !== undefined;
+  }
+
+  /** Whether the region has ended as after a crash. */
+  get isRegionLost(): boolean {
+    return this.word(REGION_STATUS_OFFSET) === STATUS_CRASHED;
+  }
+
+  /** @throws {@link ClosedError} after `close`, or 57P01; 57P02 after a crash of this backend */
   mustBeOpen(): void {
     if (this.#closedBy !== undefined) throw this.#closedBy;
+    if (this.#crash !== undefined) throw crashedBefore(this.#crash.cause);
   }
 
   /** When a call that begins now has waited long enough. */
@@ -154,7 +184,7 @@ export class Attachment {
 
   /** Says what this backend waits for, or 0; where wasm does not know. */
   setWaitEvent(event: number): void {
-    Atomics.store(this.i32, (this.#slotAddress + SLOT_WAIT_EVENT_OFFSET) / WORD_BYTES, event);
+    Atomics.store(this.i32, (this.slotAddress + SLOT_WAIT_EVENT_OFFSET) / WORD_BYTES, event);
   }
 
   /** Lets time pass in this thread. Ends early with the region. */
@@ -172,8 +202,8 @@ export class Attachment {
     longest: number = LOOK_AGAIN_MS,
   ): Promise<void> {
     const words = this.i32;
-    const word = (words[(this.#slotAddress + SLOT_SLEEPING_ON_OFFSET) / WORD_BYTES] ?? 0) >>> 0;
-    const value = words[(this.#slotAddress + SLOT_SLEEP_VALUE_OFFSET) / WORD_BYTES] ?? 0;
+    const word = (words[(this.slotAddress + SLOT_SLEEPING_ON_OFFSET) / WORD_BYTES] ?? 0) >>> 0;
+    const value = words[(this.slotAddress + SLOT_SLEEP_VALUE_OFFSET) / WORD_BYTES] ?? 0;
     if (word === 0 || waitAsync === undefined) {
       await this.rest(POLL_MS);
       this.interrupts.check(statement);
@@ -224,6 +254,12 @@ export class Attachment {
   async #statusChange(milliseconds: number): Promise<void> {
     const index = REGION_STATUS_OFFSET / WORD_BYTES;
     await waitAsync?.(this.i32, index, STATUS_RUNNING, milliseconds).value;
+  }
+
+  /** @throws RangeError for a number that is no slot of a backend */
+  mustBeSlot(slot: number): void {
+    if (Number.isInteger(slot) && slot > 0 && slot < this.word(REGION_BACKENDS_OFFSET)) return;
+    throw new RangeError(`a slot is a number from 1, as backend.slot, not ${slot}`);
   }
 
   /** @throws 57P01 or 57P02 when the region has ended */

@@ -66,6 +66,11 @@ export class BackendParts {
   /** What a background writer or checkpointer of this backend is made of. */
   readonly writers: WriterGround;
   readonly prewarm: Prewarm;
+  /** How routines of this backend are run. */
+  readonly drivers: Drivers = {
+    runSync: (routine) => this.runSync(routine),
+    run: (routine, signal) => this.run(routine, signal),
+  };
   readonly #ground: BackendGround;
   #depth = 0;
 
@@ -90,10 +95,7 @@ export class BackendParts {
     const common = { attachment, storage, journal, io, counts, writer };
     this.pages = new RelationPages({ ...common, relations, buffers });
     this.checkpoints = new Checkpoints(common);
-    const drivers: Drivers = {
-      runSync: (routine) => this.runSync(routine),
-      run: (routine, signal) => this.run(routine, signal),
-    };
+    const { drivers } = this;
     const { checkpoints } = this;
     this.writers = { attachment, io, counts, checkpoints, settings, ...drivers };
     this.buffers = new BufferPool({

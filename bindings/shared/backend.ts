@@ -21,12 +21,16 @@ import type { BackendOptions, CreateOptions } from "./backend-options.ts";
 import { BackendParts } from "./backend-parts.ts";
 import { type BufferPool, leakWarning } from "./buffers.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
+import type { ConditionVariable, Latch } from "./condition-variable.ts";
 import { watchWorkers } from "./forwarding.ts";
+import { GuardedStorage } from "./guarded-storage.ts";
 import { checkHandle, type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { type BackendTarget, cancelBackend, terminateBackend } from "./interrupts.ts";
 import { serveReads } from "./io-workers.ts";
+import type { LightweightLock } from "./lightweight-lock.ts";
 import type { LockManager } from "./lock-manager.ts";
 import type { ParameterName } from "./parameters.ts";
+import { NamedWaits } from "./named-waits.ts";
 import type { PrewarmOptions } from "./prewarm.ts";
 import { checkName, Relation } from "./relation.ts";
 import { checkShorter } from "./relation-pages.ts";
@@ -63,6 +67,7 @@ export class Backend {
   readonly #handle: SharedMemoryHandle;
   readonly #storage: StorageManager;
   readonly #parts: BackendParts;
+  readonly #waits: NamedWaits;
   readonly #identity: ThreadIdentity;
   readonly #warn: (message: string) => void;
   readonly #forgetExit: () => void;
@@ -94,6 +99,7 @@ export class Backend {
     });
     this.buffers = this.#parts.buffers;
     this.locks = this.#parts.locks;
+    this.#waits = new NamedWaits({ attachment, ...this.#parts.drivers }, parts.handle.waits);
     const { exports } = attachment;
     this.views = new SharedViews({ handle: parts.handle, exports, mustBeOpen: mustBeAttached });
     this.#forgetExit = atThreadExit(() => this.detach());
@@ -120,8 +126,10 @@ export class Backend {
         hint: "In a browser use: await Backend.attach(handle).",
       });
     }
-    const storage = openStorageSync(handle.storage, options.storage);
-    const attachment = claimOrClose({ handle, identity, storage, ...claimOptions(options) });
+    const opened = openStorageSync(handle.storage, options.storage);
+    const claim = { handle, identity, storage: opened, ...claimOptions(options) };
+    const attachment = claimOrClose(claim);
+    const storage = new GuardedStorage(opened, attachment);
     try {
       admitSync(handle, attachment);
       const memory = ProcessMemory.createSync(options.memory);
@@ -136,8 +144,10 @@ export class Backend {
   static async attach(handle: SharedMemoryHandle, options: BackendOptions = {}): Promise<Backend> {
     checkHandle(handle);
     const identity = nodeIdentity() ?? (await browserIdentity(handle.region));
-    const storage = await openStorage(handle.storage, options.storage);
-    const attachment = claimOrClose({ handle, identity, storage, ...claimOptions(options) });
+    const opened = await openStorage(handle.storage, options.storage);
+    const claim = { handle, identity, storage: opened, ...claimOptions(options) };
+    const attachment = claimOrClose(claim);
+    const storage = new GuardedStorage(opened, attachment);
     try {
       await admit(handle, attachment);
       const memory = await ProcessMemory.create(options.memory);
@@ -284,6 +294,27 @@ export class Backend {
       temporary.removeFile(number);
     };
     return new TemporaryFile({ storage: this.#storage, number, context, remove });
+  }
+
+  // ── Locks of the user's own ────────────────────────────────────────────────────────────────────
+
+  /**
+   * A lock that was asked for when the region was created.
+   *
+   * @throws {@link PallocError} 42704 if the region has none of that name
+   */
+  lwlock(name: string): LightweightLock {
+    return this.#waits.lwlock(name);
+  }
+
+  /** A condition variable that was asked for. @throws {@link PallocError} 42704 if it was not */
+  conditionVariable(name: string): ConditionVariable {
+    return this.#waits.conditionVariable(name);
+  }
+
+  /** What others wake this backend by; see {@link Latch.set}. */
+  get latch(): Latch {
+    return this.#waits.latch;
   }
 
   // ── Whole region ───────────────────────────────────────────────────────────────────────────────
@@ -450,9 +481,11 @@ export class Backend {
   #leave(): void {
     this.#detached = true;
     this.#forgetExit();
-    this.#warnOfLeaks();
+    const { hasCrashed, isRegionLost } = this.#attachment;
+    if (!hasCrashed) this.#warnOfLeaks();
     try {
-      this.#parts.temporary.detach();
+      // Recovery removes the files; what a crashed backend did is the owner's to give back.
+      if (!hasCrashed && !isRegionLost) this.#parts.temporary.detach();
       this.memory.dispose();
     } finally {
       leave(this.#handle, this.#attachment);

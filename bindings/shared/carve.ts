@@ -21,6 +21,7 @@ import { instantiate } from "../abi/load.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
 import { type WasmMemory, type WasmModule, wasm } from "../abi/wasm-types.ts";
 import type { SegmentPlace } from "./handle.ts";
+import type { WaitPlan } from "./named-waits.ts";
 import type { ResolvedSettings } from "./settings.ts";
 import { partOf, writeName } from "./statistics.ts";
 
@@ -49,8 +50,10 @@ const PART_NAMES = [
   "Lock Partitions",
   "Fast Path Strong Relation Lock Data",
   "Fast-Path Lock Array",
-  "Deadlock Detector",
   "Backend Status Array",
+  "Deadlock Detector",
+  "Named LWLocks",
+  "Named Condition Variables",
   "Buffer Blocks",
 ] as const;
 
@@ -70,16 +73,20 @@ export function carve(
   module: WasmModule,
   settings: ResolvedSettings,
   segments: readonly (readonly [string, number])[],
+  waits: WaitPlan,
 ): CarvedRegion {
   const { sharedBuffers, slots, helperSlots } = settings;
   const segmentBytes = segments.reduce((sum, [, bytes]) => sum + roundedUp(bytes), 0);
-  const memory = reserve(pagesFor(module, settings, segmentBytes), settings);
+  const memory = reserve(pagesFor(module, settings, segmentBytes, waits), settings);
   const exports = instantiate<SharedExports>(module, memory);
   const checksums = settings.dataChecksums ? 1 : 0;
   const locks = settings.values.max_locks_per_transaction;
   const bytes = memory.buffer.byteLength;
-  const sizes = [sharedBuffers, slots, checksums, helperSlots, queued(settings), locks] as const;
-  exports.createRegion(bytes, ...sizes);
+  const wanted = [queued(settings), locks, waits.locks.length, waits.conditions.length] as const;
+  exports.createRegion(bytes, sharedBuffers, slots, checksums, helperSlots, ...wanted);
+  waits.policies.forEach((policy, lock) => {
+    exports.setLwlockPolicy(lock, policy);
+  });
   PART_NAMES.forEach((name, part) => {
     writeName(memory.buffer, part, name);
   });
@@ -97,12 +104,18 @@ export function carve(
 }
 
 /** Asks the module, over a memory of one page, how large the region must be. */
-function pagesFor(module: WasmModule, settings: ResolvedSettings, segmentBytes: number): number {
+function pagesFor(
+  module: WasmModule,
+  settings: ResolvedSettings,
+  segmentBytes: number,
+  { locks, conditions }: WaitPlan,
+): number {
   const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
   const exports = instantiate<SharedExports>(module, probe);
   const { sharedBuffers, slots } = settings;
-  const locks = settings.values.max_locks_per_transaction;
-  return exports.regionPages(sharedBuffers, slots, segmentBytes, queued(settings), locks) >>> 0;
+  const heavy = settings.values.max_locks_per_transaction;
+  const wanted = [queued(settings), heavy, locks.length, conditions.length] as const;
+  return exports.regionPages(sharedBuffers, slots, segmentBytes, ...wanted) >>> 0;
 }
 
 /** 1 if the region has a queue for I/O workers. */

@@ -7,6 +7,7 @@ import { REGION_MAGIC, REGION_VERSION } from "../../assembly/common/constants.ts
 import { PallocError } from "../abi/errors.ts";
 import type { WasmMemory, WasmModule } from "../abi/wasm-types.ts";
 import type { StorageHandle } from "../storage/manager.ts";
+import type { WaitNames } from "./named-waits.ts";
 import type { SettingValues } from "./settings.ts";
 
 /** A user structure carved from the region at its creation. */
@@ -36,6 +37,8 @@ export interface SharedMemoryHandle {
   readonly settings: SettingValues;
   readonly storage: StorageHandle;
   readonly segments: Readonly<Record<string, SegmentPlace>>;
+  /** Locks and conditions that the region was created with. */
+  readonly waits: WaitNames;
 }
 
 /**

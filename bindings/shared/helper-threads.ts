@@ -90,9 +90,11 @@ interface Running {
 
 /** The helper threads of one region. @internal */
 export class Helpers {
-  readonly #handle: SharedMemoryHandle;
+  #handle: SharedMemoryHandle;
   readonly #watch: (worker: HelperThread) => void;
   readonly #started = new Set<string>();
+  /** Those that were started and got ready; what a new region begins with. */
+  readonly #plans: HelperPlan[] = [];
   readonly #running = new Set<Running>();
   readonly #restarts = new Set<unknown>();
   readonly #listeners = new Set<(error: HelperError) => void>();
@@ -132,6 +134,11 @@ export class Helpers {
 
   /** Starts a thread and waits until it is attached. @throws what kept it from that */
   async start(plan: HelperPlan): Promise<void> {
+    await this.#launch(plan);
+    this.#plans.push(plan);
+  }
+
+  async #launch(plan: HelperPlan): Promise<void> {
     const workers = nodeModule<NodeWorkers>("node:worker_threads");
     if (workers === undefined) {
       throw new PallocError("0A000", "helper threads are started by palloc on Node only", {
@@ -154,6 +161,13 @@ export class Helpers {
     for (const timer of this.#restarts) clearTimeout(timer as number);
     this.#restarts.clear();
     await Promise.all([...this.#running].map(end));
+  }
+
+  /** After {@link close}: starts all that ran, for a new region. */
+  async startAgain(handle: SharedMemoryHandle): Promise<void> {
+    this.#handle = handle;
+    this.#closed = false;
+    await Promise.all(this.#plans.map((plan) => this.#launch(plan)));
   }
 
   /** Listens to a thread from its start to its end; resolves when it is ready. */
@@ -196,7 +210,7 @@ export class Helpers {
     const timer: unknown = setTimeout(() => {
       this.#restarts.delete(timer);
       if (!this.#isRunning()) return;
-      this.start(plan).catch((error: unknown) => this.#ended(plan, asPallocError(error)));
+      this.#launch(plan).catch((error: unknown) => this.#ended(plan, asPallocError(error)));
     }, RESTART_MS);
     (timer as { unref?(): void }).unref?.();
     this.#restarts.add(timer);

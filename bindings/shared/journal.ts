@@ -35,12 +35,12 @@ import {
   LOCK_CHECKPOINT,
   LOCK_JOURNAL,
   PAGE_CHECKSUM_OFFSET,
+  POISON_SYNC,
   REGION_COMMITTED_OFFSET,
   REGION_INTERVAL_OFFSET,
   REGION_JOURNAL_RECORDS_OFFSET,
   REGION_JOURNAL_SYNCED_OFFSET,
   REGION_JOURNALLED_OFFSET,
-  STATUS_CRASHED,
 } from "../../assembly/common/constants.ts";
 import { PallocError } from "../abi/errors.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
@@ -225,8 +225,7 @@ export class Journal {
 
   /** Ends the region: what was written since the last checkpoint cannot be relied upon. */
   poison(): void {
-    this.#attachment.exports.setStatus(STATUS_CRASHED);
-    this.#attachment.exports.wakeEverybody();
+    this.#attachment.exports.poison(POISON_SYNC);
   }
 
   // biome-ignore lint/correctness/useYield: it is run as a routine, and has nothing to wait for

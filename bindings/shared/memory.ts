@@ -9,9 +9,9 @@
  */
 
 import {
-  BLOCK_BYTES,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
+  LIFE_CRASHED,
   LIFE_ENDED,
   LIFE_REFUSED,
   LIFE_STATE_BITS,
@@ -19,9 +19,7 @@ import {
   LIFE_WATCHED,
   PARTS,
   REGION_CLOSING_OFFSET,
-  REGION_JOURNAL_RECORDS_OFFSET,
   REGION_REQUESTS_OFFSET,
-  ST_BUSY,
   STATUS_SHUTDOWN,
 } from "../../assembly/common/constants.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
@@ -32,14 +30,19 @@ import { type ActivityRow, activityRows } from "./activity.ts";
 import { Admission } from "./admission.ts";
 import { ownedRegions } from "./attach.ts";
 import { Backend } from "./backend.ts";
-import { type CarvedRegion, carve, checkSegments } from "./carve.ts";
-import { readControl } from "./control.ts";
+import { checkSegments } from "./carve.ts";
 import { type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { type HelperError, Helpers, type ScriptAddress } from "./helper-threads.ts";
 import { type BackendTarget, cancelBackend, terminateBackend } from "./interrupts.ts";
 import { startIoWorkers } from "./io-workers.ts";
-import { initialiseStorage, type RecoveryResult, recover, restart } from "./recovery.ts";
-import { type ResolvedSettings, resolveSettings, type Settings } from "./settings.ts";
+import { type LockDeathListener, LockDeaths } from "./lock-deaths.ts";
+import { type MadeRegion, makeRegion, type RegionPlan, unclosable } from "./make-region.ts";
+import type { BackendDeath, SharedMemoryOptions, WriterThreadOptions } from "./memory-options.ts";
+import { checkWaits } from "./named-waits.ts";
+import { Reaper } from "./reaper.ts";
+import type { RecoveryResult } from "./recovery.ts";
+import { type LiveRegion, type RegionDown, type RegionRestart, Restarts } from "./restart.ts";
+import { type ResolvedSettings, resolveSettings } from "./settings.ts";
 import { type ShutdownOptions, shutDown } from "./shutdown.ts";
 import {
   type BackendRow,
@@ -52,7 +55,6 @@ import {
   type UsageCountRow,
   usageCounts,
 } from "./statistics.ts";
-import { removeTemporaries } from "./temp-relations.ts";
 import {
   atThreadExit,
   nodeIdentity,
@@ -64,77 +66,68 @@ import { SharedViews } from "./views.ts";
 import { changed } from "./word-change.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
-/** A reaper that met a partition lock in use tries again after this. */
-const REAP_AGAIN_MS = 1;
+/** Who could not wake the owner, for want of stack, is found after this at the latest. */
+const LOOK_AGAIN_MS = 1000;
 
 /** Script of the writers' thread, from this folder. */
 const WRITER_ENTRY = "../writer-worker.js";
 
-/** How a region is created. */
-export interface SharedMemoryOptions {
-  /** PostgreSQL's parameters by their names. */
-  readonly settings?: Settings;
-  /** Where pages come from and go to. The region closes it. */
-  readonly storage: StorageManager;
-  /** Structures of the user's own: name, up to 48 bytes, to length in bytes. At most 64. */
-  readonly segments?: Readonly<Record<string, number>>;
-  /**
-   * Where the script of I/O workers lies, with io_method worker; `false` starts none: then the user
-   * does, with `runIoWorkerSync`. Default: the package's own on Node, none in a browser.
-   */
-  readonly ioWorkers?: ScriptAddress | false;
-  /** Take the checked build: invariants are tested at a cost. Default false. */
-  readonly checked?: boolean;
-}
-
-/** How the thread of the writers is started. */
-export interface WriterThreadOptions {
-  /** Where `palloc/writer-worker` lies, if a bundler has moved it. Default: beside this module. */
-  readonly entry?: ScriptAddress;
-}
-
-/** A backend that ended without detaching. What it held has been given back. */
-export interface BackendDeath {
-  readonly slot: number;
-  readonly threadId: number;
-}
-
 /** A region of shared memory, seen by the thread that created it. */
 export class SharedMemory {
   readonly settings: ResolvedSettings;
-  /** Post this to the threads that shall attach. */
-  readonly handle: SharedMemoryHandle;
-  /** What had to be put back when the region was created. */
-  readonly recovery: RecoveryResult;
-  /** Buffers, I/O, checkpoints as the rows of PostgreSQL's views. */
-  readonly views: SharedViews;
-  readonly #exports: SharedExports;
-  readonly #buffer: SharedArrayBuffer;
+  readonly #plan: RegionPlan;
+  #handle: SharedMemoryHandle;
+  #recovery: RecoveryResult;
+  #views: SharedViews;
+  #exports: SharedExports;
   readonly #storage: StorageManager;
   readonly #release: (() => void) | undefined;
-  readonly #watch: ThreadWatch;
+  #watch: ThreadWatch;
   readonly #helpers: Helpers;
-  readonly #listeners = new Set<(death: BackendDeath) => void>();
-  readonly #admission: Admission;
+  readonly #restarts: Restarts;
+  readonly #lockDeaths: LockDeaths;
+  readonly #reaper: Reaper;
+  #admission: Admission;
   readonly #forgetExit: () => void;
   #closed = false;
   #closing: Promise<void> | undefined;
 
   private constructor(parts: RegionParts) {
-    this.settings = parts.settings;
-    this.handle = parts.handle;
-    this.#exports = parts.exports;
-    this.#buffer = parts.handle.memory.buffer;
-    this.#storage = parts.storage;
+    this.#plan = parts.plan;
+    this.settings = parts.plan.settings;
+    this.#storage = parts.plan.storage;
     this.#release = parts.release;
-    this.recovery = parts.recovery;
-    const { handle, exports } = parts;
-    this.views = new SharedViews({ handle, exports, mustBeOpen: () => this.#mustBeOpen() });
-    this.#watch = watchThreads(this.handle.region, (token) => this.#threadEnded(token));
+    const { handle, exports, recovery } = parts.made;
+    this.#handle = handle;
+    this.#exports = exports;
+    this.#recovery = recovery;
+    this.#views = this.#newViews();
+    this.#watch = watchThreads(handle.region, (token) => this.#threadEnded(token));
     this.#admission = new Admission(exports, this.#buffer, this.#watch);
     this.#forgetExit = atThreadExit(() => this.#end());
     this.#helpers = new Helpers(handle, (worker) => this.#watch.watch(worker));
-    ownedRegions.set(this.handle.region, { admitSync: (slot) => this.#admit(slot, true) });
+    const region = (): LiveRegion => ({ exports: this.#exports, handle: this.#handle });
+    this.#restarts = new Restarts({
+      region,
+      slots: this.settings.slots,
+      comesBack: this.settings.values.restart_after_crash,
+      isClosed: () => this.#closed,
+      stopHelpers: () => this.#helpers.close(),
+      recreate: () => this.#recreate(),
+      startHelpers: () => this.#helpers.startAgain(this.#handle),
+    });
+    this.#lockDeaths = new LockDeaths(region, (reason, code) =>
+      this.#restarts.poison(reason, code),
+    );
+    this.#reaper = new Reaper({
+      region,
+      slots: this.settings.slots,
+      storage: this.#storage,
+      isClosed: () => this.#closed,
+      watcherOf: (slot) => this.#admission.watcherOf(slot),
+      poison: (reason, code) => this.#restarts.poison(reason, code),
+    });
+    ownedRegions.set(handle.region, { admitSync: (slot) => this.#admit(slot, true) });
     void this.#listen();
   }
 
@@ -150,30 +143,61 @@ export class SharedMemory {
   static async create(options: SharedMemoryOptions): Promise<SharedMemory> {
     const settings = resolveSettings(options.settings);
     const segments = checkSegments(options.segments ?? {});
+    const waits = checkWaits(options.locks ?? {}, options.conditions ?? []);
     const module = await compile("shared", options.checked ?? false);
     const { storage } = options;
     const release = await storage.claim?.();
     try {
-      const region = carve(module, settings, segments);
-      const recovery = prepareStorage(storage, settings, region);
-      const handle: SharedMemoryHandle = {
-        kind: "palloc.SharedMemory",
-        region: crypto.randomUUID(),
-        owner: nodeIdentity()?.token ?? 0,
-        memory: region.memory,
-        module,
-        settings: settings.values,
-        storage: storage.handle,
-        segments: region.places,
-      };
-      const { exports } = region;
-      const shared = new SharedMemory({ settings, handle, exports, storage, recovery, release });
+      const plan: RegionPlan = { module, settings, segments, waits, storage };
+      const shared = new SharedMemory({ plan, made: makeRegion(plan), release });
       await shared.#startIoWorkers(options.ioWorkers);
       return shared;
     } catch (error) {
       release?.();
       throw error;
     }
+  }
+
+  /** Post this to the threads that shall attach. Another one after a restart. */
+  get handle(): SharedMemoryHandle {
+    return this.#handle;
+  }
+
+  /** What had to be put back when the region was created, or began anew. */
+  get recovery(): RecoveryResult {
+    return this.#recovery;
+  }
+
+  /** Buffers, I/O, checkpoints as the rows of PostgreSQL's views. Others after a restart. */
+  get views(): SharedViews {
+    return this.#views;
+  }
+
+  get #buffer(): SharedArrayBuffer {
+    return this.#handle.memory.buffer;
+  }
+
+  #newViews(): SharedViews {
+    const [handle, exports] = [this.#handle, this.#exports];
+    return new SharedViews({ handle, exports, mustBeOpen: () => this.#mustBeOpen() });
+  }
+
+  #recreate(): RecoveryResult {
+    const before = this.#handle.region;
+    const { handle, exports, recovery } = makeRegion(this.#plan);
+    this.#handle = handle;
+    this.#exports = exports;
+    this.#recovery = recovery;
+    this.#views = this.#newViews();
+    if (nodeIdentity() === undefined) {
+      // The names of a browser's locks contain that of the region.
+      this.#watch.close();
+      this.#watch = watchThreads(handle.region, (token) => this.#threadEnded(token));
+    }
+    this.#admission = new Admission(exports, this.#buffer, this.#watch);
+    ownedRegions.delete(before);
+    ownedRegions.set(handle.region, { admitSync: (slot) => this.#admit(slot, true) });
+    return recovery;
   }
 
   async #startIoWorkers(entry: ScriptAddress | false | undefined): Promise<void> {
@@ -201,8 +225,48 @@ export class SharedMemory {
 
   /** Calls `listener` after each backend that ended without detaching. @returns takes that back */
   onBackendDeath(listener: (death: BackendDeath) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#reaper.onDeath(listener);
+  }
+
+  /**
+   * Calls `listener` when a backend ended, or detached, holding a lock whose `onOwnerDeath` is
+   * `call`. It puts right what the lock guards; the lock stays taken until it returns, or until its
+   * promise settles. One that throws ends the region, as `poison` would; so does a death that
+   * nobody listens to. @returns takes that back
+   */
+  onLockOwnerDeath(listener: LockDeathListener): () => void {
+    return this.#lockDeaths.onDeath(listener);
+  }
+
+  /**
+   * Calls `listener` when the region has ended as after a crash and has begun anew, at its last
+   * checkpoint: with the handle for those who shall attach again. All others have had 57P02.
+   * @returns takes that back
+   * @see PostgreSQL: src/backend/postmaster/postmaster.c, HandleFatalError
+   */
+  onRestart(listener: (restart: RegionRestart) => void): () => void {
+    return this.#restarts.onRestart(listener);
+  }
+
+  /**
+   * Calls `listener` when the region has ended as after a crash and stays down: because
+   * restart_after_crash is off, or because recovery failed. {@link close} it then. Without a
+   * listener it is a warning of the process. @returns takes that back
+   */
+  onDown(listener: (down: RegionDown) => void): () => void {
+    return this.#restarts.onDown(listener);
+  }
+
+  /**
+   * Ends the region as after a crash: every call of every backend fails with 57P02, nothing that
+   * the last checkpoint does not have survives, and a new region begins; see {@link onRestart}. For
+   * a program that has found its shared data in disorder.
+   *
+   * @param reason - reaches the listeners
+   */
+  poison(reason: string): void {
+    this.#mustBeOpen();
+    this.#restarts.poison(reason);
   }
 
   /**
@@ -346,6 +410,7 @@ export class SharedMemory {
   async #shutDown(): Promise<void> {
     this.#end();
     try {
+      await this.#restarts.settled();
       if (this.#helpers.count > 0) await this.#helpers.close();
     } finally {
       this.#closeStorage();
@@ -369,20 +434,28 @@ export class SharedMemory {
 
   /** Answers attach requests until the region closes. Does not keep the process alive. */
   async #listen(): Promise<void> {
-    const words = new Int32Array(this.#buffer);
     const index = REGION_REQUESTS_OFFSET / WORD_BYTES;
     while (!this.#closed) {
+      const words = new Int32Array(this.#buffer);
       const seen = Atomics.load(words, index);
       for (let slot = 1; slot < this.#slots(); slot += 1) await this.#answer(slot);
-      if (!this.#closed) await changed(words, index, seen);
+      if (this.#closed) return;
+      this.#lockDeaths.look();
+      this.#restarts.look();
+      await changed(words, index, seen, LOOK_AGAIN_MS);
     }
   }
 
   async #answer(slot: number): Promise<void> {
-    const life = this.#exports.slotLife(slot) >>> 0;
+    const exports = this.#exports;
+    const life = exports.slotLife(slot) >>> 0;
     if ((life & LIFE_STATE_MASK) === LIFE_ENDED) this.#threadEnded(life >>> LIFE_STATE_BITS);
+    if ((life & LIFE_STATE_MASK) === LIFE_CRASHED)
+      this.#reaper.dead(slot, life >>> LIFE_STATE_BITS);
     const verdict = await this.#admission.judge(slot);
-    if (!this.#closed && verdict !== undefined) this.#admit(slot, verdict === "admit");
+    // Meanwhile the region may have begun anew, with others in its slots.
+    if (this.#closed || verdict === undefined || exports !== this.#exports) return;
+    this.#admit(slot, verdict === "admit");
   }
 
   #admit(slot: number, admitted: boolean): void {
@@ -397,28 +470,7 @@ export class SharedMemory {
 
   /** A thread has ended, and with it its workers: whatever slots they had are given back. */
   #threadEnded(token: number): void {
-    if (this.#closed) return;
-    for (const { slot, threadId } of backendRows(this.#exports, this.#slots())) {
-      if (threadId !== token && this.#admission.watcherOf(slot) !== token) continue;
-      if (this.#exports.markDead(slot) !== 0) this.#reap(slot, threadId);
-    }
-  }
-
-  #reap(slot: number, threadId: number): void {
-    if (this.#closed) return;
-    this.#removeTemporaries(slot);
-    if (this.#exports.reap(slot) === ST_BUSY) {
-      setTimeout(() => this.#reap(slot, threadId), REAP_AGAIN_MS);
-      return;
-    }
-    for (const listener of this.#listeners) listener({ slot, threadId });
-  }
-
-  /** Before the slot is free. What fails here is left to the next backend in it. */
-  #removeTemporaries(slot: number): void {
-    try {
-      removeTemporaries(this.#storage, slot);
-    } catch {}
+    if (!this.#closed) this.#reaper.threadEnded(token);
   }
 
   // ── Layout ─────────────────────────────────────────────────────────────────────────────────────
@@ -433,61 +485,8 @@ export class SharedMemory {
   }
 }
 
-/** The owner's storage for a backend of his thread, which must not close it. */
-function unclosable(storage: StorageManager): StorageManager {
-  return new Proxy(storage, {
-    get: (target, name) => {
-      if (name === "closeSync") return () => {};
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-}
-
 interface RegionParts {
-  readonly settings: ResolvedSettings;
-  readonly handle: SharedMemoryHandle;
-  readonly exports: SharedExports;
-  readonly storage: StorageManager;
-  readonly recovery: RecoveryResult;
+  readonly plan: RegionPlan;
+  readonly made: MadeRegion;
   readonly release: (() => void) | undefined;
-}
-
-// ── Creating ─────────────────────────────────────────────────────────────────────────────────────
-
-/**
- * Initialises new storage, refuses storage that does not fit this region, and brings what is there
- * to its last checkpoint; then tells the region where it stands.
- */
-function prepareStorage(
-  storage: StorageManager,
-  settings: ResolvedSettings,
-  region: CarvedRegion,
-): RecoveryResult {
-  const found = readControl(storage) ?? initialiseStorage(storage, settings.dataChecksums);
-  if (found.dataChecksums !== settings.dataChecksums) {
-    const now = found.dataChecksums ? "on" : "off";
-    throw new PallocError("55000", `the data directory was made with data_checksums ${now}`, {
-      hint: `Set data_checksums to ${now}.`,
-    });
-  }
-  const journalled = settings.values.full_page_writes && storage.capabilities.durable;
-  const recovered = recover(storage, found, digestIn(region));
-  // Without a journal pages are overwritten as they come: no old image may be put back any more.
-  const result = journalled ? recovered : restart(storage, found, recovered);
-  region.exports.startAt(result.checkpoint, journalled ? 1 : 0);
-  const records =
-    (REGION_JOURNAL_RECORDS_OFFSET + (result.checkpoint & 1) * WORD_BYTES) / WORD_BYTES;
-  new Int32Array(region.memory.buffer)[records] = result.records;
-  return result;
-}
-
-/** Sums pages on the owner's scratch page. */
-function digestIn({ exports, memory }: CarvedRegion): (image: Uint8Array) => number {
-  const address = exports.scratchAddress() >>> 0;
-  const scratch = new Uint8Array(memory.buffer, address, BLOCK_BYTES);
-  return (image) => {
-    scratch.set(image);
-    return exports.pageDigest(address) >>> 0;
-  };
 }

@@ -355,6 +355,14 @@ export const parameters: readonly Parameter[] = [
     max: INT_MAX,
   },
   {
+    name: "restart_after_crash",
+    vartype: "bool",
+    unit: null,
+    context: "sighup",
+    description: "Whether shared memory begins anew, at its last checkpoint, after it had to end.",
+    bootValue: true,
+  },
+  {
     name: "shared_buffers",
     vartype: "integer",
     unit: "8kB",

@@ -56,6 +56,8 @@ export interface Settings {
   readonly vacuum_buffer_usage_limit?: string | number;
   /** Whether pages are kept as the last checkpoint left them until the next. Default on. */
   readonly full_page_writes?: string | number | boolean;
+  /** Whether a region that had to end begins anew at its last checkpoint. Default on. */
+  readonly restart_after_crash?: string | number | boolean;
   /** Whether pages with a wrong checksum are read all the same. Default off. */
   readonly ignore_checksum_failure?: string | number | boolean;
   /** Whether damaged pages are read as zeroes. Default off. */
@@ -116,6 +118,7 @@ export interface SettingValues {
   /** kB. */
   readonly vacuum_buffer_usage_limit: number;
   readonly full_page_writes: boolean;
+  readonly restart_after_crash: boolean;
   readonly ignore_checksum_failure: boolean;
   readonly zero_damaged_pages: boolean;
   readonly track_io_timing: boolean;

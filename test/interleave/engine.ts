@@ -362,16 +362,19 @@ export class Engine implements Driver {
 
   #woken(fiber: Fiber | undefined, at: number): undefined {
     if (!this.#live || fiber === undefined) return;
-    if (!this.#stops(fiber, at, true)) this.#wake(fiber, at);
+    const word = at & ~1;
+    // The lowest bit says that one of them is to be woken, and not all.
+    if (!this.#stops(fiber, word, true)) this.#wake(fiber, word, at !== word);
   }
 
-  #wake(fiber: Fiber, at: number): void {
+  #wake(fiber: Fiber, at: number, one = false): void {
     this.#account(fiber, STEP_WAKE, at);
     for (const other of this.fibers) {
       if (other.sleepingOn !== at || (this.dead & other.bit) !== 0) continue;
       other.sleepingOn = 0;
       this.runnable |= other.bit;
       this.asleep &= ~other.bit;
+      if (one) return;
     }
   }
 

@@ -102,6 +102,9 @@ export interface Layout {
   readonly imagedMask: number;
   /** Requests to I/O workers: first the word on which idle ones sleep. 0 without. */
   readonly queue: number;
+  readonly lwlocks: number;
+  readonly lwlockBytes: number;
+  readonly conditions: number;
 }
 
 /** What a region has besides buffers and slots. */
@@ -112,6 +115,8 @@ export interface Shape {
   readonly imagedEntries?: number;
   /** Records of heavyweight locks a backend; 0 or nothing: no lock table. */
   readonly locks?: number;
+  /** Locks and conditions of the user, so many each. */
+  readonly named?: number;
 }
 
 /** Memory, storage and one instance a slot. */
@@ -123,6 +128,8 @@ export class World {
   readonly buffers: number;
   /** Slots, the owner's 0 included. */
   readonly slots: number;
+  /** Locks and conditions of the user, so many each. */
+  readonly named: number;
   readonly exports: readonly Exports[];
   readonly medium: Medium = new Medium();
   /** Changes of each page before a schedule begins. */
@@ -135,14 +142,15 @@ export class World {
     slots: number,
     host: (slot: number) => HostFunctions,
     env: (slot: number) => HostFunctions = () => ({}),
-    { queued = false, imagedEntries, locks = 0 }: Shape = {},
+    { queued = false, imagedEntries, locks = 0, named = 0 }: Shape = {},
   ) {
     this.buffers = buffers;
     this.slots = slots;
+    this.named = named;
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
     const stacks = slots * STACK_BYTES;
     const sizing = makeInstance(module, probe, host(0), env(0));
-    const pages = sizing.regionPages(buffers, slots, stacks, queued ? 1 : 0, locks);
+    const pages = sizing.regionPages(buffers, slots, stacks, queued ? 1 : 0, locks, named, named);
     this.memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     this.u32 = new Uint32Array(this.memory.buffer);
     this.u16 = new Uint16Array(this.memory.buffer);
@@ -151,7 +159,7 @@ export class World {
     );
     const owner = this.instance(0);
     const bytes = this.memory.buffer.byteLength - stacks;
-    owner.createRegion(bytes, buffers, slots, 0, 0, queued ? 1 : 0, locks);
+    owner.createRegion(bytes, buffers, slots, 0, 0, queued ? 1 : 0, locks, named, named);
     if (imagedEntries !== undefined) this.u32[IMAGED_MASK_WORD] = imagedEntries - 1;
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
@@ -262,6 +270,8 @@ export class World {
       [24, 40], // status, requests, intervals and journals
       [this.at.slots, this.slots * SLOT_BYTES],
       [this.at.locks, NAMED_LOCKS * CACHE_LINE_BYTES],
+      [this.at.lwlocks, this.named * this.at.lwlockBytes],
+      [this.at.conditions, this.named * CACHE_LINE_BYTES],
       [this.at.partitions, (this.at.headMask + 1) * CACHE_LINE_BYTES],
       [this.at.strategy, CACHE_LINE_BYTES],
       [this.at.departed, CACHE_LINE_BYTES],
@@ -319,6 +329,10 @@ export class World {
       imaged: word(124),
       imagedMask: word(IMAGED_MASK_WORD << WORD_SHIFT),
       queue: word(QUEUE_WORD << WORD_SHIFT),
+      imagedMask: word(128),
+      lwlocks: word(188),
+      lwlockBytes: word(196),
+      conditions: word(200),
     };
   }
 }

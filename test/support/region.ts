@@ -40,6 +40,9 @@ export interface RawRegionOptions {
   readonly queue?: boolean;
   /** max_locks_per_transaction. Default 0: no lock table. */
   readonly locks?: number;
+  /** Locks, and conditions, of the user. Default none. */
+  readonly lwlocks?: number;
+  readonly conditions?: number;
   readonly host?: HostFunctions;
 }
 
@@ -56,7 +59,7 @@ export class RawRegion {
 
   constructor(options: RawRegionOptions = {}) {
     const { checked = false, buffers = 16, backends = 3, checksums = false, host = {} } = options;
-    const { locks = 0 } = options;
+    const { locks = 0, lwlocks = 0, conditions = 0 } = options;
     const queued = options.queue === true ? 1 : 0;
     const module = compileSync("shared", checked);
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
@@ -66,12 +69,15 @@ export class RawRegion {
       0,
       queued,
       locks,
+      lwlocks,
+      conditions,
     );
     const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     const make = (): SharedExports => instantiate<SharedExports>(module, memory, host);
     const owner = make();
     const { byteLength } = memory.buffer;
-    owner.createRegion(byteLength, buffers, backends + 1, checksums ? 1 : 0, 0, queued, locks);
+    const wanted = [0, queued, locks, lwlocks, conditions] as const;
+    owner.createRegion(byteLength, buffers, backends + 1, checksums ? 1 : 0, ...wanted);
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
     owner.publishRegion();
