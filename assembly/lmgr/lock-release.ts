@@ -27,6 +27,7 @@ import {
   USER_LOCK_METHOD,
 } from "../common/lock-constants";
 import { me, Self } from "../ipc/self";
+import { Slot } from "../ipc/slots";
 import { FastPath } from "./lock-fast-path";
 import { LockModes } from "./lock-modes";
 import { LockRecord, RecordWord } from "./lock-record";
@@ -138,6 +139,8 @@ export class LockRelease {
    */
   static giveUp(): i32 {
     const state = LockState.mine();
+    // Registered as what to sleep on, perhaps without a sleep that takes it away again.
+    Slot.mine().setSleepingOn(0);
     const reference = LockState.waitingWith(me);
     if (reference == 0) return LockRelease.wasGranted(state);
     const tag = LockRecord.at(reference).tag();

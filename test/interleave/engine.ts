@@ -110,6 +110,7 @@ export class Engine implements Driver {
       scripts.length,
       (slot) => this.#host(slot),
       (slot) => watch?.imports(slot) ?? {},
+      setting.locks,
     );
     this.world = world;
     for (let slot = 1; slot < scripts.length; slot += 1) world.attach(slot);

@@ -170,7 +170,7 @@ export class Fiber {
   #call(raw: Raw, name: string, given: readonly number[]): number {
     if (this.#given < this.#answers.length) return this.#answers[this.#given++] as number;
     if (this.#dropped || this.driver.over) throw STOPPED;
-    const [a = 0, b = 0, c = 0, d = 0, e = 0] = given;
+    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = given;
     this.inside = name;
     this.argument = a;
     if (!this.#inCall && SETTLING.test(name)) this.settling = this.driver.steps;
@@ -179,7 +179,7 @@ export class Fiber {
       this.rewinding = true;
       this.exports.asyncify_start_rewind(this.#world.stack(this.index));
     }
-    const result = raw(a, b, c, d, e) ?? 0;
+    const result = raw(a, b, c, d, e, f) ?? 0;
     if (this.driver.unwinding) this.#stopped();
     this.inside = "";
     this.driver.returned(this, name, result);
@@ -236,4 +236,4 @@ export class Fiber {
   }
 }
 
-type Raw = (a?: number, b?: number, c?: number, d?: number, e?: number) => number | undefined;
+type Raw = (...numbers: (number | undefined)[]) => number | undefined;

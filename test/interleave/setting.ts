@@ -29,6 +29,8 @@ export const goOn: Policy = {
 export interface Setting {
   readonly module: WasmModule;
   readonly buffers: number;
+  /** Records of heavyweight locks a backend; 0 or nothing: no lock table. */
+  readonly locks?: number;
   /** The owner's script, then one a backend. */
   readonly scripts: readonly Script[];
   /** Prepares region and storage, with calls that run through. */

@@ -14,12 +14,18 @@ import {
   LIFE_CLAIMED,
   LIFE_FREE,
   NAMED_LOCKS,
+  PART_FAST_PATH,
+  PART_LOCK_PARTITIONS,
+  PART_LOCK_RECORDS,
+  PART_LOCK_TABLE,
+  PART_STRONG,
   SLOT_BYTES,
   STATE_TAG_VALID,
 } from "../../assembly/common/constants.ts";
 import type { HostFunctions } from "../../bindings/abi/load.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { type WasmMemory, type WasmModule, wasm } from "../../bindings/abi/wasm-types.ts";
+import { partOf } from "../../bindings/shared/statistics.ts";
 import { MAX_BLOCKS, Medium, PAGE_MARKS, pageOf } from "./medium.ts";
 
 /** What the Asyncify pass adds. */
@@ -43,6 +49,14 @@ const MARK_WORDS = 2;
 const STACK_BYTES = 8192;
 /** Of what is known of one page's images. */
 const IMAGED_ENTRY_BYTES = 16;
+/** What heavyweight locks are kept in; empty without a lock table. */
+const LOCK_PARTS = [
+  PART_LOCK_RECORDS,
+  PART_LOCK_TABLE,
+  PART_LOCK_PARTITIONS,
+  PART_STRONG,
+  PART_FAST_PATH,
+];
 /** Of a descriptor. */
 export const DESC_BYTES = 32;
 const DESC_WORDS = DESC_BYTES / WORD_BYTES;
@@ -98,13 +112,14 @@ export class World {
     slots: number,
     host: (slot: number) => HostFunctions,
     env: (slot: number) => HostFunctions = () => ({}),
+    locks = 0,
   ) {
     this.buffers = buffers;
     this.slots = slots;
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
     const stacks = slots * STACK_BYTES;
     const sizing = makeInstance(module, probe, host(0), env(0));
-    const pages = sizing.regionPages(buffers, slots, stacks);
+    const pages = sizing.regionPages(buffers, slots, stacks, 0, locks);
     this.memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     this.u32 = new Uint32Array(this.memory.buffer);
     this.u16 = new Uint16Array(this.memory.buffer);
@@ -112,7 +127,7 @@ export class World {
       makeInstance(module, this.memory, host(slot), env(slot)),
     );
     const owner = this.instance(0);
-    owner.createRegion(this.memory.buffer.byteLength - stacks, buffers, slots, 0);
+    owner.createRegion(this.memory.buffer.byteLength - stacks, buffers, slots, 0, 0, 0, locks);
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
     owner.publishRegion();
@@ -195,6 +210,12 @@ export class World {
     this.u32[to + 1] = this.medium.marks[from + 1] ?? 0;
   }
 
+  /** Offset and size of a part. */
+  part(index: number): [start: number, bytes: number] {
+    const { off, size } = partOf(this.memory.buffer as SharedArrayBuffer, index);
+    return [off, size];
+  }
+
   /** Remembers the region as it is; {@link restore} brings it back. */
   keep(): void {
     const ranges: [start: number, words: number][] = [
@@ -208,6 +229,7 @@ export class World {
       [this.at.heads, (this.at.headMask + 1) * WORD_BYTES],
       [this.at.holds, this.slots * this.at.columnBytes],
       [this.at.imaged, (this.at.imagedMask + 1) * IMAGED_ENTRY_BYTES],
+      ...LOCK_PARTS.map((part) => this.part(part)),
     ];
     const pages = [this.at.blocks, this.at.slotPages];
     const counts = [this.buffers, 2 * this.slots];
