@@ -71,10 +71,16 @@ function* give(actor: LockActor, words: TagWords, mode: number): Operation<void>
   if (!released) throw new Error(`mode ${mode} was not held`);
 }
 
+/** Others may go on while a lock is held, without a preemption being spent on it. */
+function* keep(): Operation<void> {
+  yield { do: "tired" };
+}
+
 /** Takes a lock, and gives it back. */
 export function locking(words: TagWords, mode: number): LockAct {
   return function* lock(actor) {
     yield* take(actor, words, mode);
+    yield* keep();
     yield* give(actor, words, mode);
   };
 }
@@ -114,6 +120,7 @@ export function upgrading(words: TagWords, low: number, high: number): LockAct {
 export function lockingAll(...locks: readonly (readonly [TagWords, number])[]): LockAct {
   return function* lockAll(actor) {
     for (const [words, mode] of locks) yield* take(actor, words, mode);
+    yield* keep();
     believe(actor, (beliefs) => beliefs.gone(actor.slot));
     yield* drive(actor, actor.waits.releaseAll(EVERY_LEVEL, 0));
   };

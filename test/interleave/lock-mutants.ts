@@ -1,0 +1,199 @@
+// Mistakes planted in heavyweight locks, to see that the searches find them, and the hunt for them:
+// with growing bounds, then by chance.
+
+import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
+import { type LockConfiguration, lockEngine, lockPairs, lockTrios } from "./lock-configurations.ts";
+import { type Mutant, mutant } from "./mutants.ts";
+import { ScheduleError } from "./schedule.ts";
+import { type Bounds, OutOfTime, searchAll, searchByChance } from "./search.ts";
+
+/** Mistakes in heavyweight locks. */
+export const lockMutants: readonly Mutant[] = [
+  {
+    name: "a strong lock looks at fast paths before it sets the flag",
+    patches: [
+      {
+        file: "lmgr/lock.ts",
+        find: "    Strong.set(hash);\n    return reference;",
+        put: "    return reference;",
+      },
+      {
+        file: "lmgr/lock.ts",
+        find: "    const status = Lock.decide(hash, tag, reference, mode, mayWait);",
+        put: "    if (tag.isStrong(mode)) Strong.set(hash);\n    const status = Lock.decide(hash, tag, reference, mode, mayWait);",
+      },
+    ],
+  },
+  mutant(
+    "a weak lock looks at the flag only before it stores its entry",
+    "lmgr/lock-fast-path.ts",
+    "    if (Strong.isSet(hash)) return FastPath.takeBack(entry, taken, 0);\n",
+    "",
+  ),
+  mutant(
+    "a second weak mode looks at the flag only before it stores its entry",
+    "lmgr/lock-fast-path.ts",
+    "    if (Strong.isSet(hash)) return FastPath.takeBack(entry, taken, word);\n",
+    "",
+  ),
+  mutant(
+    "an entry is taken back by a plain store",
+    "lmgr/lock-fast-path.ts",
+    "    entry.swapWord(taken, before);\n",
+    "    entry.setWord(before);\n",
+  ),
+  mutant(
+    "an entry is moved by a plain store",
+    "lmgr/lock-fast-path.ts",
+    "      if (entry.swapWord(word, EntryWord.moved(word))) break;\n",
+    "      entry.setWord(EntryWord.moved(word));\n      break;\n",
+  ),
+  mutant(
+    "who gives up wakes nobody",
+    "lmgr/lock-release.ts",
+    "    LockWake.scan(hash, tag);\n    if (isEmpty) LockRelease.free(reference);",
+    "    if (isEmpty) LockRelease.free(reference);",
+  ),
+  mutant(
+    "who gives a lock back wakes nobody while others hold it",
+    "lmgr/lock-release.ts",
+    "    if (LockRelease.isAwaited(hash, tag, mask)) LockWake.scan(hash, tag);",
+    "    if (LockTable.first(hash, tag) == 0) LockWake.scan(hash, tag);",
+  ),
+  mutant(
+    "a newcomer looks at holders and not at who waits",
+    "lmgr/lock.ts",
+    "    if ((excluded & (granted | awaited)) == 0) return ST_OK;",
+    "    if ((excluded & granted) == 0) return ST_OK;",
+  ),
+  mutant(
+    "a grant looks at those ahead and not at holders",
+    "lmgr/lock-wake.ts",
+    "      if ((excluded & (ahead | granted)) == 0) LockWake.grant(record, mode);",
+    "      if ((excluded & ahead) == 0 || granted == 1) LockWake.grant(record, mode);",
+  ),
+  mutant(
+    "a grant wakes nobody",
+    "lmgr/lock-wake.ts",
+    "    Atomic.notifyAll(record.wordAddress());\n",
+    "",
+  ),
+  mutant(
+    "a holder who asks for more stands at the tail",
+    "lmgr/lock.ts",
+    "        LockState.mine().ticket = LockQueue.justBefore(hash, tag, reference);\n",
+    "",
+  ),
+  mutant(
+    "tickets do not grow",
+    "lmgr/lock-queue.ts",
+    "    return LockQueue.ticketOf(LockQueue.before(hash, tag, u64.MAX_VALUE)) + SPACING;",
+    "    return LockQueue.length(hash, tag) == 99 ? 0 : SPACING;",
+  ),
+  mutant(
+    "a record is free before it is out of its chain",
+    "lmgr/lock-table.ts",
+    "    LockTable.unlink(hash, reference);\n    LockRecord.at(reference).setWord(0);",
+    "    LockRecord.at(reference).setWord(0);\n    LockTable.unlink(hash, reference);",
+  ),
+  mutant(
+    "who repairs does not look at the queue of what the dead one held",
+    "lmgr/lock-reap.ts",
+    "      LockWake.scan(hash, tag);\n      record.setWord(0);",
+    "      record.setWord(0);",
+  ),
+  mutant(
+    "who repairs does not look at queues that the dead one did not come to",
+    "lmgr/lock-reap.ts",
+    "      if ((hash & LOCK_PARTITION_MASK) == partition) LockWake.scan(hash, tag);",
+    "",
+  ),
+  mutant(
+    "who repairs leaves half moved records",
+    "lmgr/lock-reap.ts",
+    "    LockReap.endMoves(partition);\n",
+    "",
+  ),
+  mutant(
+    "who repairs takes every half moved record for moved",
+    "lmgr/lock-reap.ts",
+    "      if (isMoved) FastPath.finish(hash, tag, reference);",
+    "      if (isMoved || at == 0) FastPath.finish(hash, tag, reference);",
+  ),
+  mutant(
+    "who repairs leaves strong flags",
+    "lmgr/lock-reap.ts",
+    "      Strong.clearIfUnused(slot);",
+    "      if (slot == 9999) Strong.clearIfUnused(slot);",
+  ),
+  mutant(
+    "who repairs leaves the fast path of the dead",
+    "lmgr/lock-reap.ts",
+    "    FastPath.clear(dead);\n",
+    "",
+  ),
+];
+
+/** Where a mistake was found. */
+export interface LockFind {
+  readonly configuration: string;
+  readonly bounds: string;
+  readonly error: ScheduleError;
+  readonly milliseconds: number;
+}
+
+const stages: readonly (readonly [Bounds, milliseconds: number])[] = [
+  [{ preemptions: 0, deaths: 0 }, 500],
+  [{ preemptions: 1, deaths: 0 }, 3_000],
+  [{ preemptions: 0, deaths: 1 }, 3_000],
+  [{ preemptions: 1, deaths: 1 }, 5_000],
+];
+const CHANCE_STEPS = 100_000;
+
+/** Searches until a schedule fails; undefined when time is up. @param module - with the mistake */
+export function huntLocks(
+  module: WasmModule,
+  milliseconds: number,
+  seed: number,
+): LockFind | undefined {
+  const begin = performance.now();
+  const spent = (): number => performance.now() - begin;
+  const all = [...lockPairs, ...lockTrios];
+  for (const [bounds, each] of stages) {
+    for (const configuration of bounds.preemptions === 0 ? all : lockPairs) {
+      if (spent() > milliseconds) return undefined;
+      const error = failureOf(() =>
+        searchAll(lockEngine(configuration, module), bounds, { milliseconds: each }),
+      );
+      const where = `${bounds.preemptions} preemptions, ${bounds.deaths} deaths`;
+      if (error !== undefined) return found(configuration, where, error, spent());
+    }
+  }
+  for (let round = 0; spent() < milliseconds; round += 1) {
+    for (const configuration of [...lockTrios, ...lockPairs]) {
+      const chances = { seed: seed + round, steps: CHANCE_STEPS, deaths: 1 };
+      const error = failureOf(() => searchByChance(lockEngine(configuration, module), chances));
+      if (error !== undefined) return found(configuration, "chance", error, spent());
+    }
+  }
+  return undefined;
+}
+
+function found(
+  { name }: LockConfiguration,
+  bounds: string,
+  error: ScheduleError,
+  milliseconds: number,
+): LockFind {
+  return { configuration: name, bounds, error, milliseconds };
+}
+
+function failureOf(search: () => unknown): ScheduleError | undefined {
+  try {
+    search();
+  } catch (error) {
+    if (error instanceof ScheduleError) return error;
+    if (!(error instanceof OutOfTime)) throw error;
+  }
+  return undefined;
+}
