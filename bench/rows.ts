@@ -9,6 +9,7 @@ import { contextRows } from "./contexts.bench.ts";
 import type { Row } from "./harness.ts";
 import { journalRows } from "./journal.bench.ts";
 import { largeRows } from "./large.bench.ts";
+import { lockRows } from "./locks.bench.ts";
 import { memoryRows } from "./memory.bench.ts";
 import { missRows } from "./misses.bench.ts";
 import { mmgrRows } from "./mmgr.bench.ts";
@@ -24,6 +25,7 @@ export const rows: readonly Row[] = [
   ...bufferRows,
   ...missRows,
   ...workerRows,
+  ...lockRows,
   ...recordRows,
   ...largeRows,
   ...cacheRows,

@@ -176,11 +176,16 @@ export class FastPath {
     const entry = FastPathEntry.at(free);
     const taken = EntryWord.of(relation, LockModes.bit(mode));
     entry.setWord(taken);
-    if (Strong.isSet(hash)) return FastPath.takeBack(entry, taken, 0);
+    // Somebody has or wants a strong lock: back, unless he has moved the entry, with this lock.
+    if (Strong.isSet(hash) && entry.swapWord(taken, 0)) return ST_MISS;
     entry.setCount(mode, level, 1);
     return ST_OK;
   }
 
+  /**
+   * One more mode in an entry that is there: whoever takes a strong lock finds it and swaps its
+   * word, so that one of the two swaps fails, and no flag need be looked at afterwards.
+   */
   private static addMode(entry: FastPathEntry, word: u64, hash: u32, mode: u32, level: u32): i32 {
     if (EntryWord.isMoved(word)) return ST_MISS;
     const count = entry.getCount(mode, level);
@@ -191,18 +196,8 @@ export class FastPath {
     }
     const taken = word | EntryWord.of(0, LockModes.bit(mode));
     if (Strong.isSet(hash) || !entry.swapWord(word, taken)) return ST_MISS;
-    if (Strong.isSet(hash)) return FastPath.takeBack(entry, taken, word);
     entry.setCount(mode, level, 1);
     return ST_OK;
-  }
-
-  /**
-   * Somebody has or wants a strong lock: the entry goes back to what it was. If that fails it was
-   * moved with the new mode, which the table then says.
-   */
-  private static takeBack(entry: FastPathEntry, taken: u64, before: u64): i32 {
-    entry.swapWord(taken, before);
-    return ST_MISS;
   }
 
   /** ST_OK if the lock was held here and is given back; ST_MISS: by way of the table. */

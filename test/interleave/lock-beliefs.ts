@@ -1,9 +1,10 @@
-// What backends of a schedule believe to hold of heavyweight locks, and what must be true of the lock
-// table after every step, read straight from memory:
+// What backends of a schedule believe to hold of heavyweight locks, and what must be true of the
+// lock table after every step, read straight from memory:
 //
-//   L1  no two believe in holds that exclude each other        L4  every chain ends, no record twice
-//   L2  what is believed in is there, for others to see        L5  no two waiters have one ticket
-//   L3  no two records hold what excludes each other           L6  no newcomer passes who waits
+//   L1  no two believe in holds that exclude each other        L4  every chain ends, no record
+//   twice L2  what is believed in is there, for others to see        L5  no two waiters have one
+//   ticket L3  no two records hold what excludes each other           L6  no newcomer passes who
+//   waits
 //
 // L6 is seen when a record that holds something joins a chain: then nobody waits there for what it
 // excludes, unless its owner had the lock before.

@@ -1,5 +1,5 @@
-// Heavyweight locks taken by several at the same time: everything that two or three backends can do to
-// one lock or to one relation, each small enough for every order of its steps within a bound.
+// Heavyweight locks taken by several at the same time: everything that two or three backends can do
+// to one lock or to one relation, each small enough for every order of its steps within a bound.
 
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { Engine } from "./engine.ts";
@@ -45,6 +45,7 @@ export const lockPairs: readonly LockConfiguration[] = [
   group("share + share", locking(key, share), locking(key, share)),
   group("upgrade + upgrade", upgrading(key, share, exclusive), upgrading(key, share, exclusive)),
   group("upgrade + exclusive", upgrading(key, share, exclusive), locking(key, exclusive)),
+  group("upgrade + share", upgrading(key, share, exclusive), locking(key, share)),
   group("exclusive + cancel", locking(key, exclusive), cancelling(key, exclusive)),
   group("exclusive + try", locking(key, exclusive), tryingLock(key, share)),
   group("twice + exclusive", lockingTwice(key, exclusive), locking(key, exclusive)),

@@ -27,20 +27,20 @@ export const lockMutants: readonly Mutant[] = [
   mutant(
     "a weak lock looks at the flag only before it stores its entry",
     "lmgr/lock-fast-path.ts",
-    "    if (Strong.isSet(hash)) return FastPath.takeBack(entry, taken, 0);\n",
-    "",
-  ),
-  mutant(
-    "a second weak mode looks at the flag only before it stores its entry",
-    "lmgr/lock-fast-path.ts",
-    "    if (Strong.isSet(hash)) return FastPath.takeBack(entry, taken, word);\n",
+    "    if (Strong.isSet(hash) && entry.swapWord(taken, 0)) return ST_MISS;\n",
     "",
   ),
   mutant(
     "an entry is taken back by a plain store",
     "lmgr/lock-fast-path.ts",
-    "    entry.swapWord(taken, before);\n",
-    "    entry.setWord(before);\n",
+    "    if (Strong.isSet(hash) && entry.swapWord(taken, 0)) return ST_MISS;\n",
+    "    if (Strong.isSet(hash)) {\n      entry.setWord(0);\n      return ST_MISS;\n    }\n",
+  ),
+  mutant(
+    "a mode is added to an entry by a plain store",
+    "lmgr/lock-fast-path.ts",
+    "    if (Strong.isSet(hash) || !entry.swapWord(word, taken)) return ST_MISS;\n",
+    "    if (Strong.isSet(hash)) return ST_MISS;\n    entry.setWord(taken);\n",
   ),
   mutant(
     "an entry is moved by a plain store",
@@ -58,7 +58,7 @@ export const lockMutants: readonly Mutant[] = [
     "who gives a lock back wakes nobody while others hold it",
     "lmgr/lock-release.ts",
     "    if (LockRelease.isAwaited(hash, tag, mask)) LockWake.scan(hash, tag);",
-    "    if (LockTable.first(hash, tag) == 0) LockWake.scan(hash, tag);",
+    "    const rest = LockWake.heldByOthers(hash, tag, 0) & mask;\n    if (LockRelease.isAwaited(hash, tag, mask) && rest == 0) LockWake.scan(hash, tag);",
   ),
   mutant(
     "a newcomer looks at holders and not at who waits",

@@ -1,5 +1,6 @@
-// Heavyweight locks for the scheduler: the routines of bindings/shared/lock-waits.ts themselves, with
-// a note of what a backend believes to hold when it has it, taken back before it gives it back.
+// Heavyweight locks for the scheduler: the routines of bindings/shared/lock-waits.ts themselves,
+// with a note of what a backend believes to hold when it has it, taken back before it gives it
+// back.
 
 import { ST_NOT_AVAILABLE, ST_OK } from "../../assembly/common/constants.ts";
 import { DeadlockError } from "../../bindings/abi/errors.ts";
@@ -106,6 +107,7 @@ export function tryingLock(words: TagWords, mode: number): LockAct {
 export function upgrading(words: TagWords, low: number, high: number): LockAct {
   return function* upgrade(actor) {
     yield* take(actor, words, low);
+    yield* keep();
     try {
       yield* take(actor, words, high);
       yield* give(actor, words, high);

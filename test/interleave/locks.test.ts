@@ -1,6 +1,6 @@
-// Proves that the protocol of heavyweight locks is right in every order of steps within small bounds:
-// queue and wake-up, upgrade and cancel, the fast path against strong locks, and a death before any
-// step with the repair scheduled like the rest. lock-beliefs.ts says what right means.
+// Proves that the protocol of heavyweight locks is right in every order of steps within small
+// bounds: queue and wake-up, upgrade and cancel, the fast path against strong locks, and a death
+// before any step with the repair scheduled like the rest. lock-beliefs.ts says what right means.
 
 import { describe, expect, it } from "vitest";
 import { lockEngine, lockPairs, lockTrios } from "./lock-configurations.ts";

@@ -1,5 +1,5 @@
-// A raw region with a lock table, seen through its memory: what each record and each entry of a fast
-// path says, and what must be there when nobody holds anything.
+// A raw region with a lock table, seen through its memory: what each record and each entry of a
+// fast path says, and what must be there when nobody holds anything.
 
 import {
   CACHE_LINE_BYTES,

@@ -1,6 +1,6 @@
-// Heavyweight locks, one step at a time: random histories against a small model (who holds what, who
-// waits in which order), then one test a mechanism. Several backends on one thread; who has to wait
-// only stands in the queue, so that every state can be looked at.
+// Heavyweight locks, one step at a time: random histories against a small model (who holds what,
+// who waits in which order), then one test a mechanism. Several backends on one thread; who has to
+// wait only stands in the queue, so that every state can be looked at.
 
 import { describe, expect, it } from "vitest";
 import {
