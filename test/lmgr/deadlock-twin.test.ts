@@ -178,15 +178,17 @@ describe("the twin of the deadlock detector", () => {
     }
   });
 
-  it.each(scenes)("$name", ({ requests, looks, verdict, granted, queues }) => {
-    const manager = new TwinLockManager();
-    for (const [backend, object, mode, outcome] of requests) {
-      expect(manager.acquire(backend, object, mode)).toBe(outcome);
-    }
-    expect(checkDeadlock(manager, looks, LIMITS)).toBe(verdict);
-    expect(manager.granted).toEqual(granted);
-    for (const [object, queue] of Object.entries(queues)) {
-      expect(manager.locks.get(object)?.queue.map(({ backend }) => backend)).toEqual(queue);
-    }
-  });
+  for (const { name, requests, looks, verdict, granted, queues } of scenes) {
+    it(`knows: ${name}`, () => {
+      const manager = new TwinLockManager();
+      for (const [backend, object, mode, outcome] of requests) {
+        expect(manager.acquire(backend, object, mode)).toBe(outcome);
+      }
+      expect(checkDeadlock(manager, looks, LIMITS)).toBe(verdict);
+      expect(manager.granted).toEqual(granted);
+      for (const [object, queue] of Object.entries(queues)) {
+        expect(manager.locks.get(object)?.queue.map(({ backend }) => backend)).toEqual(queue);
+      }
+    });
+  }
 });

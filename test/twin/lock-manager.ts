@@ -125,14 +125,12 @@ export class TwinLockManager {
   /** Takes everything from a backend, as its end does. */
   end(backend: number): void {
     this.giveUp(backend);
-    const granted = [...this.granted];
     for (const lock of [...this.locks.values()]) {
       if (this.record(lock, backend) === undefined) continue;
       lock.records = lock.records.filter((record) => record.backend !== backend);
       this.wake(lock);
       this.#tidy(lock);
     }
-    this.granted.unshift(...granted);
   }
 
   /** Grants what can be granted, from the head of the queue. */
