@@ -269,6 +269,8 @@ export const ST_WAITING = -45;
 export const ST_ALREADY_HELD = 1;
 /** Somebody asked this backend to cancel what it does, or to end; it did not sleep. */
 export const ST_INTERRUPTED = -18;
+/** Not a status below 0: a deadlock was avoided by another order of the queues. */
+export const ST_REARRANGED = 2;
 
 /** What a page about to be written in place needs first: its old image in these journals. */
 export const IMAGE_COMMITTED = 1; // the journal of the last committed checkpoint
@@ -333,8 +335,9 @@ export const PART_LOCK_PARTITIONS = 17;
 export const PART_STRONG = 18;
 export const PART_FAST_PATH = 19;
 export const PART_ACTIVITY = 20;
-export const PART_BLOCKS = 21;
-export const PARTS = 22;
+export const PART_DEADLOCK = 21;
+export const PART_BLOCKS = 22;
+export const PARTS = 23;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 
@@ -426,6 +429,7 @@ export const STATISTIC_BUFFERS_WRITTEN = 40;
 export const STATISTIC_SLRU_WRITTEN = 48; // stays 0: there is no SLRU
 export const STATISTIC_BUFFERS_CLEAN = 64;
 export const STATISTIC_MAXWRITTEN_CLEAN = 72;
+export const STATISTIC_DEADLOCKS = 80;
 /** When counting began, f64, milliseconds since 1970. */
 export const STATISTIC_RESET = 120;
 

@@ -64,5 +64,9 @@ export const MAX_FAST_PATH_GROUPS = 1024;
 export const FAST_PATH_MODES = 14;
 export const FAST_PATH_MOVED = 16;
 
+/** The detector's work area: a line, then so many arrays of a word a backend. */
+export const DEADLOCK_ARRAYS = 31;
+/** So many orders of the queues are tried; then a deadlock counts as one that none resolves. */
+export const DEADLOCK_TESTS = 10000;
 /** An edge of a deadlock, as reported: waiter, mode, blocker, 0, and the tag waited for. */
 export const DEADLOCK_EDGE_BYTES = 32;

@@ -6,6 +6,7 @@
 //   heads        a power of two, at least 1,024 and at least one a record
 //   fast paths   slots × (64 bytes + groups of 16 entries of 32 bytes), the groups a power of two
 //                with room for max_locks_per_transaction relations, as in PostgreSQL
+//   deadlock     the detector's arrays, 124 bytes a backend (lmgr/deadlock-area.ts)
 //
 // With 16 connections and 64 locks each that is 88 kB of records, 8 kB of heads and 46 kB of fast
 // paths.
@@ -15,6 +16,7 @@
 import { Align } from "../common/align";
 import {
   CACHE_LINE_BYTES,
+  PART_DEADLOCK,
   PART_FAST_PATH,
   PART_LOCK_PARTITIONS,
   PART_LOCK_RECORDS,
@@ -22,6 +24,7 @@ import {
   PART_STRONG,
 } from "../common/constants";
 import {
+  DEADLOCK_ARRAYS,
   FAST_PATH_ENTRIES,
   FAST_PATH_GROUP_SHIFT,
   LOCK_PARTITIONS,
@@ -39,6 +42,7 @@ const MOST_RECORDS: u64 = 1 << 26;
 export class LockParts {
   /** Whether `part` is one of these. */
   @inline static has(part: u32): bool {
+    if (part == PART_DEADLOCK) return true;
     return part - PART_LOCK_RECORDS <= <u32>(PART_FAST_PATH - PART_LOCK_RECORDS);
   }
 
@@ -54,6 +58,8 @@ export class LockParts {
         return LOCK_PARTITIONS * CACHE_LINE_BYTES;
       case PART_STRONG:
         return STRONG_SLOTS * sizeof<u32>();
+      case PART_DEADLOCK:
+        return CACHE_LINE_BYTES + DEADLOCK_ARRAYS * <u64>LockParts.deadlockArrayBytes(backends);
       default:
         return <u64>backends * LockParts.stateBytes(locks);
     }
@@ -64,6 +70,11 @@ export class LockParts {
     region.lockHeadMask = LockParts.headCount(backends, locks) - 1;
     region.lockStateBytes = LockParts.stateBytes(locks);
     region.fastPathMask = LockParts.groups(locks) - 1;
+  }
+
+  /** An array of the detector: a word a backend and one more, in whole cache lines. */
+  @inline static deadlockArrayBytes(backends: u32): u32 {
+    return Align.up((backends + 1) * sizeof<u32>(), CACHE_LINE_BYTES);
   }
 
   private static headCount(backends: u32, locks: u32): u32 {

@@ -10,7 +10,7 @@
 // 128 imaged mask · I/O queue · helpers · closing
 // 144 lock records · lock heads · lock head mask · lock partitions
 // 160 strong flags · lock states · lock state bytes · records a backend
-// 176 fast path mask
+// 176 fast path mask · deadlock
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -104,6 +104,8 @@ export class Region {
   locksPerBackend: u32;
   /** Groups of a fast path - 1. */
   fastPathMask: u32;
+  /** Where the deadlock detector works. */
+  deadlock: usize;
 
   /** The one region of this memory. */
   @inline static get(): Region {

@@ -3,7 +3,8 @@
 //
 //   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
 //   · table · holds · checkpoint · imaged · slot pages · I/O queue · lock records · lock table
-//   · lock partitions · strong flags · fast paths · activity · blocks · user segments · free tail
+//   · lock partitions · strong flags · fast paths · activity · deadlock · blocks · user segments
+//   · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -33,6 +34,7 @@ import {
   PART_ACTIVITY,
   PART_BLOCKS,
   PART_CHECKPOINT,
+  PART_DEADLOCK,
   PART_DEPARTED,
   PART_DESCRIPTORS,
   PART_FAST_PATH,
@@ -231,6 +233,7 @@ export class Shmem {
     region.lockPartitions = Shmem.address(PART_LOCK_PARTITIONS);
     region.strong = Shmem.address(PART_STRONG);
     region.lockStates = Shmem.address(PART_FAST_PATH);
+    region.deadlock = Shmem.address(PART_DEADLOCK);
   }
 
   private static keepAddresses(region: Region): void {

@@ -4,6 +4,7 @@
 import { ST_BUSY, ST_GONE, ST_LOCKS_FULL, ST_OK } from "../common/constants";
 import { LEVEL_TRANSACTION } from "../common/lock-constants";
 import { Region } from "../ipc/region";
+import { Deadlock } from "./deadlock";
 import { Lock } from "./lock";
 import { LockRelease } from "./lock-release";
 import { LockState } from "./lock-state";
@@ -45,6 +46,11 @@ export function lockCheck(): i32 {
 /** Leaves the queue; ST_OK if the lock was granted meanwhile. */
 export function lockGiveUp(): i32 {
   return LockRelease.giveUp();
+}
+
+/** Looks for a deadlock that this backend's wait is part of (deadlock.ts). */
+export function lockCheckDeadlock(): i32 {
+  return Deadlock.check();
 }
 
 /** Says since when this backend waits, milliseconds since 1970. */

@@ -19,7 +19,7 @@ import { LockRecord, RecordWord } from "./lock-record";
 import { LockTable } from "./lock-table";
 import { LockTag } from "./lock-tag";
 
-const SPACING: u64 = 1 << 20;
+export const SPACING: u64 = 1 << 20;
 
 export class LockQueue {
   /** Reference to the first waiter for a tag, or 0. */

@@ -3,6 +3,7 @@
 // back.
 //
 //   its fast path is emptied                        from now on nothing of it can be moved
+//   · queues it had decided to rearrange are rearranged (deadlock.ts)
 //   · partition locks it owned are taken over, one at a time, and what it was doing under them is
 //     finished or undone: records half moved out of somebody's fast path, strong flags, queues that
 //     it did not come to look at
@@ -22,6 +23,7 @@ import { ST_BUSY, ST_OK } from "../common/constants";
 import { LOCK_PARTITION_MASK, LOCK_PARTITIONS, STRONG_SLOTS } from "../common/lock-constants";
 import { Region } from "../ipc/region";
 import { Self } from "../ipc/self";
+import { Deadlock } from "./deadlock";
 import { EntryWord, FastPath, FastPathEntry } from "./lock-fast-path";
 import { LockRecord, RecordWord } from "./lock-record";
 import { LockState } from "./lock-state";
@@ -34,6 +36,8 @@ export class LockReap {
   static backend(dead: u32): i32 {
     if (Region.get().locksPerBackend == 0) return ST_OK;
     FastPath.clear(dead);
+    // All partitions are the dead one's still if there is something to finish.
+    Deadlock.finish(dead);
     for (let index: u32 = 0; index < <u32>LOCK_PARTITIONS; ++index) {
       const partition = LockTable.partitionAt(index);
       const isLeaving = Self.owner() == dead + 1;

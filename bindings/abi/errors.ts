@@ -216,7 +216,10 @@ export class DeadlockError extends LockError {
       ({ pid, mode, lock, blockedBy }) =>
         `Process ${pid} waits for ${mode} on ${lock}; blocked by process ${blockedBy}.`,
     );
-    super("40P01", "deadlock detected", { detail: lines.join("\n") });
+    super("40P01", "deadlock detected", {
+      detail: lines.join("\n"),
+      hint: "See server log for query details.",
+    });
     this.processes = processes;
   }
 }

@@ -105,6 +105,7 @@ export interface SharedExports {
   lockRelation(relation: number, mode: number, flags: number): number;
   lockCheck(): number;
   lockGiveUp(): number;
+  lockCheckDeadlock(): number;
   lockWaitsSince(time: number): void;
   lockRelease(
     field1: number,

@@ -129,7 +129,7 @@ export class BackendParts {
 }
 
 function lockManager({ attachment, settings, warn }: BackendGround, drivers: Drivers): LockManager {
-  const waits = new LockWaits(attachment);
+  const waits = new LockWaits(attachment, settings.values.deadlock_timeout);
   const timeout = settings.values.lock_timeout;
   const exports = (): SharedExports => attachment.exports;
   const ground = { exports, waits, timeout, warn, ...drivers };

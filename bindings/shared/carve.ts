@@ -50,6 +50,7 @@ const PART_NAMES = [
   "Fast Path Strong Relation Lock Data",
   "Fast-Path Lock Array",
   "Backend Status Array",
+  "Deadlock Detector",
   "Buffer Blocks",
 ] as const;
 

@@ -20,6 +20,8 @@ import { errorOf } from "./statuses.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 const EDGE_WORDS = DEADLOCK_EDGE_BYTES / WORD_BYTES;
+const MAX_EDGES = BLOCK_BYTES / DEADLOCK_EDGE_BYTES;
+const BLOCKER_WORD = 2;
 const TAG_WORD = 4;
 
 /** The error of a refused lock. @internal */
@@ -48,12 +50,15 @@ export function lockTimedOut(): LockError {
   return new LockError("55P03", "canceling statement due to lock timeout");
 }
 
-/** Of `count` edges that wasm left on the scratch page. @internal */
-export function deadlockDetected({ exports, i32 }: Attachment, count: number): DeadlockError {
+/** Of the edges that wasm left on the scratch page: the last is blocked by the first. @internal */
+export function deadlockDetected({ exports, i32 }: Attachment): DeadlockError {
   const page = (exports.scratchAddress() >>> 0) / WORD_BYTES;
-  const shown = Math.min(count, BLOCK_BYTES / DEADLOCK_EDGE_BYTES);
-  const processes = Array.from({ length: shown }, (_, index): BlockedProcess => {
-    const edge = i32.subarray(page + index * EDGE_WORDS, page + (index + 1) * EDGE_WORDS);
+  const edges: Int32Array[] = [];
+  do {
+    const at = page + edges.length * EDGE_WORDS;
+    edges.push(i32.subarray(at, at + EDGE_WORDS));
+  } while (edges.at(-1)?.[BLOCKER_WORD] !== i32[page] && edges.length < MAX_EDGES);
+  const processes = edges.map((edge): BlockedProcess => {
     const [waiter = 0, mode = 0, blocker = 0] = edge;
     const words = Array.from(edge.subarray(TAG_WORD)) as unknown as TagWords;
     return {

@@ -20,7 +20,9 @@ import {
   ST_OK,
   ST_WAIT,
   ST_WAITING,
+  STATISTIC_DEADLOCKS,
 } from "../../assembly/common/constants.ts";
+import type { DeadlockError } from "../abi/errors.ts";
 import type { Attachment } from "./attachment.ts";
 import { deadlockDetected, lockRefused, lockTimedOut } from "./lock-errors.ts";
 import type { TagWords } from "./lock-tags.ts";
@@ -28,8 +30,6 @@ import { PAUSE, type Routine, SELF, SLEEP, type SleepStep } from "./routine.ts";
 
 /** Bit of the flags that lockAcquire takes. */
 const NO_WAIT = 2;
-/** Edges of a deadlock that was seen on the way into the queue. */
-const TWO_EDGES = 2;
 
 /** A lock that is wanted. @internal */
 export interface LockRequest {
@@ -45,9 +45,12 @@ export interface LockRequest {
 /** Waits for heavyweight locks for one backend. @internal */
 export class LockWaits {
   readonly #attachment: Attachment;
+  readonly #deadlockTimeout: number;
 
-  constructor(attachment: Attachment) {
+  /** @param deadlockTimeout - milliseconds of a wait before deadlocks are looked for, once */
+  constructor(attachment: Attachment, deadlockTimeout: number) {
     this.#attachment = attachment;
+    this.#deadlockTimeout = deadlockTimeout;
   }
 
   /**
@@ -70,7 +73,7 @@ export class LockWaits {
   }
 
   #refused(status: number): Error {
-    if (status === ST_DEADLOCK) return deadlockDetected(this.#attachment, TWO_EDGES);
+    if (status === ST_DEADLOCK) return this.#deadlock();
     return lockRefused(status, this.#attachment);
   }
 
@@ -78,13 +81,18 @@ export class LockWaits {
   *#wait(request: LockRequest, began: number): Routine<number> {
     const { exports } = this.#attachment;
     exports.lockWaitsSince(Date.now());
+    let lookAt = performance.now() + this.#deadlockTimeout;
     let granted = false;
     try {
       for (;;) {
-        yield this.#sleepStep(request, began);
+        yield this.#sleepStep(request, began, lookAt);
         const status = exports.lockCheck();
         granted = status === ST_OK;
         if (granted) return status;
+        if (performance.now() >= lookAt) {
+          lookAt = Number.POSITIVE_INFINITY;
+          yield* this.#lookForDeadlock();
+        }
         if (request.timeout > 0 && performance.now() - began >= request.timeout) {
           throw lockTimedOut();
         }
@@ -94,9 +102,28 @@ export class LockWaits {
     }
   }
 
-  #sleepStep({ timeout }: LockRequest, began: number): SleepStep {
-    if (timeout === 0) return SLEEP;
-    return { op: "sleep", milliseconds: Math.max(1, began + timeout - performance.now()) };
+  #sleepStep({ timeout }: LockRequest, began: number, lookAt: number): SleepStep {
+    const until = Math.min(lookAt, timeout === 0 ? Number.POSITIVE_INFINITY : began + timeout);
+    if (until === Number.POSITIVE_INFINITY) return SLEEP;
+    return { op: "sleep", milliseconds: Math.max(1, until - performance.now()) };
+  }
+
+  /**
+   * Looks once for a deadlock that this wait is part of. One that another order of the queues ends
+   * is ended so, and the wait goes on.
+   *
+   * @throws DeadlockError: the wait is over
+   */
+  *#lookForDeadlock(): Routine<void> {
+    const { exports } = this.#attachment;
+    const status = yield* this.#attachment.untilDone(() => exports.lockCheckDeadlock());
+    if (status === ST_DEADLOCK) throw this.#deadlock();
+    this.#attachment.check(status);
+  }
+
+  #deadlock(): DeadlockError {
+    this.#attachment.exports.countShared(STATISTIC_DEADLOCKS, 1);
+    return deadlockDetected(this.#attachment);
   }
 
   /** Leaves the queue; a lock that was granted meanwhile is given back. */

@@ -1,0 +1,136 @@
+// Proves that the deadlock detector is right whatever comes between its steps: backends that lock
+// crosswise, in a circle, and so that an order of the queues frees them, with preemptions at every
+// step and with a backend that dies before any of them: the one that looks, while it holds all
+// partitions and while it gives tickets. Right means: exactly one victim where there must be one,
+// none where there need not be; nobody is stuck; nothing is left over; conflicting modes are never
+// held at the same time (deadlock-setting.ts). Planted mistakes show that all that is seen.
+
+import { describe, expect, it } from "vitest";
+import { circle, crosswise, halfDone, lateCrosswise, readers } from "./deadlock-configurations.ts";
+import { type LockConfiguration, lockEngine } from "./deadlock-setting.ts";
+import type { Engine } from "./engine.ts";
+import { compileMutant } from "./hunt.ts";
+import { type Mutant, mutant } from "./mutants.ts";
+import { parseSchedule } from "./schedule.ts";
+import { searchAll, searchByChance } from "./search.ts";
+
+const SEED = 20260727;
+const LIMIT_MS = 180_000;
+const CHANCE_STEPS = 150_000;
+const once = { preemptions: 1, deaths: 0 };
+const dying = { preemptions: 0, deaths: 1 };
+
+/** Who looks last, and what runs before it. */
+const lookers: readonly (readonly [LockConfiguration, before: string, looker: number])[] = [
+  [crosswise, "a", 2],
+  [circle, "a b", 3],
+  [readers, "a", 2],
+  [halfDone, "", 4],
+];
+
+/** Lets a backend die before each of its steps in turn; returns how many there are. */
+function dieAtEachStep(engine: Engine, before: string, fiber: number): number {
+  const prefix = parseSchedule(before);
+  for (let steps = 0; ; steps += 1) {
+    engine.run([...prefix, { fiber, steps, dies: true }]);
+    if (engine.segments[prefix.length]?.dies !== true) return steps;
+  }
+}
+
+describe("the deadlock detector", () => {
+  it.each([crosswise, lateCrosswise])(
+    "is right in every order of steps with one preemption: $name",
+    (configuration) => {
+      const { schedules } = searchAll(lockEngine(configuration).engine, once);
+      expect(schedules).toBeGreaterThan(1_000);
+    },
+    LIMIT_MS,
+  );
+
+  it(
+    "is right whoever dies before any step, in every order of what follows",
+    () => {
+      const { schedules } = searchAll(lockEngine(crosswise).engine, dying);
+      expect(schedules).toBeGreaterThan(1_000);
+    },
+    LIMIT_MS,
+  );
+
+  it.each(lookers)(
+    "leaves nobody stuck when who looks dies before any of its steps: $0.name",
+    (configuration, before, looker) => {
+      const steps = dieAtEachStep(lockEngine(configuration).engine, before, looker);
+      expect(steps).toBeGreaterThan(100);
+    },
+    LIMIT_MS,
+  );
+
+  it.each([circle, readers, halfDone])(
+    "is right in orders drawn by chance, with deaths: $name",
+    (configuration) => {
+      const chances = { seed: SEED, steps: CHANCE_STEPS, deaths: 2 };
+      const { steps } = searchByChance(lockEngine(configuration).engine, chances);
+      expect(steps).toBeGreaterThanOrEqual(CHANCE_STEPS);
+    },
+    LIMIT_MS,
+  );
+});
+
+interface Planted {
+  readonly mistake: Mutant;
+  readonly search: (engine: Engine) => void;
+  readonly configuration: LockConfiguration;
+  readonly finds: string;
+}
+
+const planted: readonly Planted[] = [
+  {
+    mistake: mutant(
+      "tickets that a dead one had decided on are not given",
+      "lmgr/lock-reap.ts",
+      "    Deadlock.finish(dead);\n",
+      "",
+    ),
+    configuration: halfDone,
+    search: (engine) => dieAtEachStep(engine, "", 4),
+    finds: "sleeps for ever",
+  },
+  {
+    mistake: mutant(
+      "nobody looks who can be granted after a rearrangement",
+      "lmgr/deadlock.ts",
+      "      LockWake.scan(tag.hash(), tag);\n",
+      "",
+    ),
+    configuration: readers,
+    search: (engine) => engine.run([]),
+    finds: "sleeps for ever",
+  },
+  {
+    mistake: {
+      name: "the partitions are not locked",
+      patches: [
+        {
+          file: "lmgr/deadlock.ts",
+          find: "    if (!LockTable.acquireAll()) return Region.get().isRunning() ? ST_BUSY : ST_GONE;\n",
+          put: "",
+        },
+        { file: "lmgr/deadlock.ts", find: "    LockTable.releaseAll();\n", put: "" },
+      ],
+    },
+    configuration: crosswise,
+    search: (engine) => searchAll(engine, once),
+    finds: "",
+  },
+];
+
+describe("a mistake planted in the detector", () => {
+  it.each(planted)(
+    "is found: $mistake.name",
+    async ({ mistake, configuration, search, finds }) => {
+      const { engine } = lockEngine(configuration, await compileMutant(mistake));
+      expect(() => search(engine)).toThrow(finds);
+    },
+    LIMIT_MS,
+  );
+});
