@@ -27,6 +27,7 @@ import { Journal } from "./journal.ts";
 import { LocalBuffers, type LocalTraffic } from "./local-buffers.ts";
 import { LockManager } from "./lock-manager.ts";
 import { LockViews } from "./lock-views.ts";
+import { LockWaitLog } from "./lock-wait-log.ts";
 import { LockWaits } from "./lock-waits.ts";
 import { PageIo } from "./page-io.ts";
 import { Prewarm } from "./prewarm.ts";
@@ -129,11 +130,13 @@ export class BackendParts {
 }
 
 function lockManager({ attachment, settings, warn }: BackendGround, drivers: Drivers): LockManager {
-  const waits = new LockWaits(attachment, settings.values.deadlock_timeout);
-  const timeout = settings.values.lock_timeout;
+  const { deadlock_timeout, lock_timeout: timeout, log_lock_waits } = settings.values;
+  const views = new LockViews(attachment, settings.slots);
+  const log = log_lock_waits ? new LockWaitLog(views, warn, attachment.slot) : undefined;
+  const waits = new LockWaits(attachment, deadlock_timeout, log);
   const exports = (): SharedExports => attachment.exports;
   const ground = { exports, waits, timeout, warn, ...drivers };
-  return new LockManager(ground, new LockViews(attachment, settings.slots));
+  return new LockManager(ground, views);
 }
 
 function localBuffers(

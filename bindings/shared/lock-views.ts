@@ -103,10 +103,22 @@ export class LockViews {
 
   *blockingPids(pid: number): Routine<number[]> {
     const all = yield* this.#look();
-    const waiting = all.filter((seen) => seen.awaited !== 0 && this.#pid(seen.slot) === pid);
+    const waiting = all.filter((seen) => seen.awaited !== 0 && this.pid(seen.slot) === pid);
     return waiting.flatMap((waiter) =>
-      all.filter((other) => blocks(other, waiter)).map(({ slot }) => this.#pid(slot)),
+      all.filter((other) => blocks(other, waiter)).map(({ slot }) => this.pid(slot)),
     );
+  }
+
+  /** Who holds a lock, in whatever mode, and who waits for it, the first in the queue first. */
+  *queueOn(words: TagWords): Routine<{ holders: number[]; waiters: number[] }> {
+    const key = keyOf(words);
+    const seen = (yield* this.#look()).filter((other) => keyOf(other.words) === key);
+    const queue = seen.filter(({ awaited }) => awaited !== 0);
+    queue.sort((one, other) => (one.ticket < other.ticket ? -1 : 1));
+    return {
+      holders: seen.filter(({ held }) => held !== 0).map(({ slot }) => this.pid(slot)),
+      waiters: queue.map(({ slot }) => this.pid(slot)),
+    };
   }
 
   *#look(): Routine<Seen[]> {
@@ -155,7 +167,7 @@ export class LockViews {
     return {
       ...columnsOf(seen.words),
       virtualtransaction: `${seen.slot}/0`,
-      pid: this.#pid(seen.slot),
+      pid: this.pid(seen.slot),
       mode: modeName(mode),
       granted,
       fastpath: seen.fastpath,
@@ -164,7 +176,8 @@ export class LockViews {
     };
   }
 
-  #pid(slot: number): number {
+  /** The thread of a slot, as errors and rows name a backend. */
+  pid(slot: number): number {
     return this.#attachment.exports.slotLife(slot) >>> LIFE_STATE_BITS;
   }
 
@@ -175,6 +188,10 @@ export class LockViews {
     const time = new DataView(buffer).getFloat64(at, true);
     return time === 0 ? null : new Date(time);
   }
+}
+
+function keyOf(words: TagWords): string {
+  return words.map((word) => word >>> 0).join(".");
 }
 
 function recordsIn(bytes: ArrayBuffer): Seen[] {

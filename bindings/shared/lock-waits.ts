@@ -18,6 +18,7 @@ import {
   ST_NOT_AVAILABLE,
   ST_NOT_OWNED,
   ST_OK,
+  ST_REARRANGED,
   ST_WAIT,
   ST_WAITING,
   STATISTIC_DEADLOCKS,
@@ -26,6 +27,7 @@ import type { DeadlockError } from "../abi/errors.ts";
 import type { Attachment } from "./attachment.ts";
 import { deadlockDetected, lockRefused, lockTimedOut } from "./lock-errors.ts";
 import type { TagWords } from "./lock-tags.ts";
+import type { LockWaitLog } from "./lock-wait-log.ts";
 import { PAUSE, type Routine, SELF, SLEEP, type SleepStep } from "./routine.ts";
 
 /** Bit of the flags that lockAcquire takes. */
@@ -46,11 +48,16 @@ export interface LockRequest {
 export class LockWaits {
   readonly #attachment: Attachment;
   readonly #deadlockTimeout: number;
+  readonly #log: LockWaitLog | undefined;
 
-  /** @param deadlockTimeout - milliseconds of a wait before deadlocks are looked for, once */
-  constructor(attachment: Attachment, deadlockTimeout: number) {
+  /**
+   * @param deadlockTimeout - milliseconds of a wait before deadlocks are looked for, once
+   * @param log - told of waits that last longer
+   */
+  constructor(attachment: Attachment, deadlockTimeout: number, log?: LockWaitLog) {
     this.#attachment = attachment;
     this.#deadlockTimeout = deadlockTimeout;
+    this.#log = log;
   }
 
   /**
@@ -81,17 +88,22 @@ export class LockWaits {
   *#wait(request: LockRequest, began: number): Routine<number> {
     const { exports } = this.#attachment;
     exports.lockWaitsSince(Date.now());
-    let lookAt = performance.now() + this.#deadlockTimeout;
+    const queued = performance.now();
+    let lookAt = queued + this.#deadlockTimeout;
     let granted = false;
     try {
       for (;;) {
         yield this.#sleepStep(request, began, lookAt);
         const status = exports.lockCheck();
         granted = status === ST_OK;
-        if (granted) return status;
+        if (granted) {
+          const looked = lookAt === Number.POSITIVE_INFINITY;
+          if (looked) this.#log?.acquired(request, performance.now() - queued);
+          return status;
+        }
         if (performance.now() >= lookAt) {
           lookAt = Number.POSITIVE_INFINITY;
-          yield* this.#lookForDeadlock();
+          yield* this.#lookForDeadlock(request, queued);
         }
         if (request.timeout > 0 && performance.now() - began >= request.timeout) {
           throw lockTimedOut();
@@ -114,11 +126,20 @@ export class LockWaits {
    *
    * @throws DeadlockError: the wait is over
    */
-  *#lookForDeadlock(): Routine<void> {
+  *#lookForDeadlock(request: LockRequest, queued: number): Routine<void> {
     const { exports } = this.#attachment;
     const status = yield* this.#attachment.untilDone(() => exports.lockCheckDeadlock());
-    if (status === ST_DEADLOCK) throw this.#deadlock();
+    const waited = performance.now() - queued;
+    if (status === ST_DEADLOCK) {
+      // The edges are read before anything else is called: they stand on the scratch page.
+      const error = this.#deadlock();
+      if (this.#log !== undefined) yield* this.#log.detected(request, waited);
+      throw error;
+    }
     this.#attachment.check(status);
+    if (this.#log === undefined) return;
+    if (status === ST_REARRANGED) yield* this.#log.avoided(request, waited);
+    else yield* this.#log.stillWaiting(request, waited);
   }
 
   #deadlock(): DeadlockError {

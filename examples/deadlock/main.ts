@@ -13,8 +13,8 @@ import { balancesText, reportText, timelineText } from "./report.ts";
 const HELP = `Usage: node dist/examples/deadlock/main.js [options]
 
 Two worker threads transfer money between two accounts, in opposite directions. Each locks the
-account it takes from, then the one it gives to: a deadlock. After deadlock_timeout one of them looks
-for it, is told, and gives back what it holds; the other goes on, and the first one tries again.
+account it takes from, then the one it gives to: a deadlock. After deadlock_timeout one of them
+looks for it, is told, and gives back what it holds; the other goes on, and the first tries again.
 
 Options:
   --deadlock-timeout TIME   how long a lock is waited for before deadlocks are looked for
