@@ -176,6 +176,7 @@ export type {
   BuffercacheRow,
   BuffercacheSummaryRow,
   CheckpointerRow,
+  DatabaseRow,
   IoRow,
   SharedViews,
 } from "./shared/views.ts";

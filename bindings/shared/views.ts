@@ -44,6 +44,7 @@ import {
   STATE_VALID,
   STATISTIC_BUFFERS_CLEAN,
   STATISTIC_BUFFERS_WRITTEN,
+  STATISTIC_DEADLOCKS,
   STATISTIC_MAXWRITTEN_CLEAN,
   STATISTIC_NUM_DONE,
   STATISTIC_NUM_REQUESTED,
@@ -136,6 +137,13 @@ export interface BgwriterRow {
   readonly maxwritten_clean: number;
   /** Buffers that were given to pages. */
   readonly buffers_alloc: number;
+  readonly stats_reset: Date;
+}
+
+/** The row of `pg_stat_database`, as far as there is something to count. */
+export interface DatabaseRow {
+  /** Waits that ended with 40P01. */
+  readonly deadlocks: number;
   readonly stats_reset: Date;
 }
 
@@ -314,6 +322,13 @@ export class SharedViews {
       buffers_alloc: this.#region.exports.allocations() >>> 0,
       stats_reset: this.#reset(),
     };
+  }
+
+  /** The row of `pg_stat_database`. */
+  pgStatDatabase(): DatabaseRow {
+    this.#region.mustBeOpen();
+    const part = this.#statistics();
+    return { deadlocks: this.#count(part + STATISTIC_DEADLOCKS), stats_reset: this.#reset() };
   }
 
   /** Addresses of the counters of all backends of a kind, first of those that have gone. */

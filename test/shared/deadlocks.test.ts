@@ -62,7 +62,7 @@ describe.each(builds)("%s build", (_, checked) => {
   it(
     "the one that looks gets 40P01 with the cycle in DETAIL, and the other its lock",
     async () => {
-      const { backends } = await some(2, checked);
+      const { backends, shared } = await some(2, checked);
       const [one, two] = backends as [Backend, Backend];
       await one.locks.acquire(relation(5), "AccessExclusiveLock");
       await two.locks.acquire(B, "ShareLock");
@@ -92,6 +92,7 @@ describe.each(builds)("%s build", (_, checked) => {
       ]);
       victim.locks.releaseAll();
       expect((await Promise.all(waits)).filter((end) => end === undefined)).toHaveLength(1);
+      expect(shared.views.pgStatDatabase().deadlocks).toBe(1);
     },
     LIMIT_MS,
   );
