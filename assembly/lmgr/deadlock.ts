@@ -1,11 +1,12 @@
-// The deadlock detector. A waiter calls it once, when it has waited for deadlock_timeout: is it in a
-// cycle of the waits-for graph, and if so, is there an order of the queues that ends it?
+// The deadlock detector. A waiter calls it once, when it has waited for deadlock_timeout: is it in
+// a cycle of the waits-for graph, and if so, is there an order of the queues that ends it?
 //
 //   search:  test the constraints so far   no cycle left → done
-//            a cycle has soft edges        add one of them as a constraint, search on; else the next
+//            a cycle has soft edges        add one of them as a constraint and search on
 //            a contradiction, or a cycle of hard edges alone: this branch is no way out
 //
-// Hard: this backend gives up its place, and its caller reports the cycle: the victim is who looked.
+// Hard: this backend gives up its place, and its caller reports the cycle: the victim is who
+// looked.
 // Soft: the queues get the order found, and those who can be granted then are.
 //
 // All partition locks are held throughout. So a rearrangement needs no care for readers, but for a

@@ -154,7 +154,7 @@ export class WaitsFor {
     return NOBODY;
   }
 
-  /** The next ahead in the queue who asks for one of the modes; the cursor is how many were seen. */
+  /** The next ahead in the queue who asks for one of the modes; the cursor counts those seen. */
   private static nextAhead(depth: u32, backend: u32, conflicts: u32): u32 {
     const start = DeadlockArea.get(STARTS, backend);
     const order = DeadlockArea.get(SORTED, start) != 0 ? TRIAL : QUEUE;

@@ -1,7 +1,7 @@
 /**
  * What is said of waits for heavyweight locks that lasted longer than `deadlock_timeout`, with the
- * parameter `log_lock_waits`: still waiting, granted after all, a deadlock found or avoided. It goes
- * where warnings of a backend go, in PostgreSQL's words.
+ * parameter `log_lock_waits`: still waiting, granted after all, a deadlock found or avoided. It
+ * goes where warnings of a backend go, in PostgreSQL's words.
  *
  * PostgreSQL: src/backend/storage/lmgr/proc.c, ProcSleep
  */
@@ -51,7 +51,8 @@ export class LockWaitLog {
 
   #text(what: string, { words, mode }: Waiting, how: string, milliseconds: number): string {
     const lock = `${modeName(mode)} on ${describe(words)}`;
-    return `process ${this.#views.pid(this.#slot)} ${what} ${lock} ${how} ${milliseconds.toFixed(3)} ms`;
+    const process = `process ${this.#views.pid(this.#slot)}`;
+    return `${process} ${what} ${lock} ${how} ${milliseconds.toFixed(3)} ms`;
   }
 
   *#who({ words }: Waiting): Routine<string> {

@@ -3,8 +3,8 @@
 // often as it says, and every queue stands in the same order; every request has the same outcome,
 // every look the same verdict, every deadlock the same cycle in the same order.
 //
-// The twin is judged by brute force in test/lmgr/deadlock-twin.test.ts. A failing history is printed
-// shrunk, with its seed.
+// The twin is judged by brute force in test/lmgr/deadlock-twin.test.ts. A failing history is
+// printed shrunk, with its seed.
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";

@@ -2,7 +2,7 @@
 // and what must be true after every step.
 //
 //   after every step   nobody holds what conflicts with what somebody else holds; chains end
-//   at the end         nobody is stuck; no record, no lock of a partition, nothing left to be redone
+//   at the end         nobody is stuck; no record, no lock of a partition, no ticket left to give
 //
 // There are no timers here. A waiter looks for a deadlock once, as in PostgreSQL: either as soon as
 // it is in the queue, or after somebody else has gone on.

@@ -12,8 +12,8 @@
 //   with it, and each constraint is new. And a graph it accepts has no cycle: whatever the sorting
 //   reverses has the waiter of a constraint in it, and cycles through those are looked for.
 // * When waiters look at any time, cycles of others may stand. It says "none" if and only if the
-//   looker is in no cycle; what it rearranges leaves the looker in none; and it says "deadlock" only
-//   if no order leaves a graph without any. It may say so where an order exists that frees the
+//   looker is in no cycle; what it rearranges leaves the looker in none; and it says "deadlock"
+//   only if no order leaves a graph without any. It may say so where an order exists that frees the
 //   looker and leaves a cycle of others, which is not its business, but stands among the moved.
 // * The details of a deadlock are a cycle of the graph as it is, and begin with the looker.
 //

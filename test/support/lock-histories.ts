@@ -3,7 +3,7 @@
 
 import fc from "fast-check";
 
-/** One step of a backend. A waiting backend looks for a deadlock or gives up; others do the rest. */
+/** One step of a backend. Who waits looks for a deadlock or gives up; others do the rest. */
 export interface LockStep {
   readonly op: "acquire" | "try" | "release" | "end" | "check" | "give up";
   readonly backend: number;

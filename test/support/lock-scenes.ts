@@ -1,5 +1,5 @@
-// Small situations of the deadlock detector, each made for one thing it must get right: what is asked
-// for in order, who looks, and what comes of it. Twin and wasm play the same.
+// Small situations of the deadlock detector, each made for one thing it must get right: what is
+// asked for in order, who looks, and what comes of it. Twin and wasm play the same.
 //
 // Two are PostgreSQL's own isolation tests deadlock-soft and deadlock-soft-2.
 

@@ -40,7 +40,7 @@ export interface TwinLimits {
   readonly tests: number;
 }
 
-/** Looks for a deadlock that `start` is in, and ends it by rearranging queues if that is possible. */
+/** Looks for a deadlock that `start` is in; ends it by rearranging queues if that is possible. */
 export function checkDeadlock(
   manager: TwinLockManager,
   start: number,

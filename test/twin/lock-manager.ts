@@ -1,15 +1,16 @@
 // The lock manager in plain TypeScript: who holds what, who waits where, who is granted next. It
-// predicts every grant, the order of every queue, every early deadlock, and, with deadlock.ts, every
-// verdict of the detector with its details. It is the oracle of test/differential/locks.test.ts and
-// shares no code with what it judges: a lock is an object with two lists, a backend knows which one
-// it waits for, and nothing has a ticket, a hash or a partition. The matrix is written out anew.
+// predicts every grant, the order of every queue, every early deadlock, and, with deadlock.ts,
+// every verdict of the detector with its details. It is the oracle of
+// test/differential/locks.test.ts and shares no code with what it judges: a lock is an object with
+// two lists, a backend knows which one it waits for, and nothing has a ticket, a hash or a
+// partition. The matrix is written out anew.
 //
 // The rules whose order decides the outcome:
 //
 // - a request that conflicts with a waiter's request queues, whatever is held;
-// - who holds something on the object goes before the first waiter that waits for it, and is granted
-//   at once if neither the requests ahead nor the holders conflict; if that waiter holds what the
-//   new request conflicts with, both would wait for each other, and the request fails;
+// - who holds something on the object goes before the first waiter that waits for it, and is
+//   granted at once if neither the requests ahead nor the holders conflict; if that waiter holds
+//   what the new request conflicts with, both would wait for each other, and the request fails;
 // - that is looked at before a request that must not wait is refused;
 // - a release scans the queue from its head; a waiter that is passed over blocks those behind it
 //   that conflict with it, and nobody else;
