@@ -24,19 +24,19 @@
 
 /** The matrix of conflicts, a row a mode from AccessShare to AccessExclusive. */
 const CONFLICTS: readonly string[] = [
-  ".......X",
-  "......XX",
-  "....XXXX",
-  "...XXXXX",
-  "..XX.XXX",
-  "..XXXXXX",
-  ".XXXXXXX",
-  "XXXXXXXX",
+  ".......#",
+  "......##",
+  "....####",
+  "...#####",
+  "..##.###",
+  "..######",
+  ".#######",
+  "########",
 ];
 
 /** Whether two modes, 1 to 8, exclude each other. */
 export function conflict(one: number, other: number): boolean {
-  return CONFLICTS[one - 1]?.charAt(other - 1) === "X";
+  return CONFLICTS[one - 1]?.charAt(other - 1) === "#";
 }
 
 /** What came of a request. */
