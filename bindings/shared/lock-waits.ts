@@ -51,10 +51,15 @@ export class LockWaits {
   readonly #log: LockWaitLog | undefined;
 
   /**
-   * @param deadlockTimeout - milliseconds of a wait before deadlocks are looked for, once
+   * @param deadlockTimeout - milliseconds of a wait before deadlocks are looked for, once;
+   *   default never
    * @param log - told of waits that last longer
    */
-  constructor(attachment: Attachment, deadlockTimeout: number, log?: LockWaitLog) {
+  constructor(
+    attachment: Attachment,
+    deadlockTimeout: number = Number.POSITIVE_INFINITY,
+    log?: LockWaitLog,
+  ) {
     this.#attachment = attachment;
     this.#deadlockTimeout = deadlockTimeout;
     this.#log = log;
