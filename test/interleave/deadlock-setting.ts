@@ -58,10 +58,10 @@ const LOCKS = 3;
 const OBJECTS = ["1", "2", "3"];
 const BOTH_LEVELS = 3;
 const WORD = 4;
-const HEADS_OFFSET = 144;
-const HEAD_MASK_OFFSET = 148;
-const PARTITIONS_OFFSET = 152;
-const DEADLOCK_OFFSET = 176;
+const HEADS_OFFSET = 148;
+const HEAD_MASK_OFFSET = 152;
+const PARTITIONS_OFFSET = 156;
+const DEADLOCK_OFFSET = 180;
 const TAG_WORDS = [2, 3, 4, 5] as const;
 
 /** An engine for a configuration, and the backends that a schedule made victims. */

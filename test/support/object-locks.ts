@@ -43,7 +43,7 @@ const BOTH_LEVELS = 3;
 /** In the flags of lockAcquire. */
 const NO_WAIT = 2;
 /** Where the header of the region has the address of the records. */
-const RECORDS_OFFSET = 140;
+const RECORDS_OFFSET = 144;
 const FIELD3 = 8;
 
 const outcomes: ReadonlyMap<number, TwinOutcome> = new Map([
