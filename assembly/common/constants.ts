@@ -305,7 +305,7 @@ export const REGION_HURRY_OFFSET = 60;
 /** Not 0 once the region is shutting down: nobody may attach any more. */
 export const REGION_CLOSING_OFFSET = 140;
 /** Why the region was poisoned: a POISON_, and above it the number of a lock or a slot. */
-export const REGION_POISON_OFFSET = 180;
+export const REGION_POISON_OFFSET = 184;
 export const STATUS_RUNNING = 0;
 export const STATUS_SHUTDOWN = 1;
 export const STATUS_CRASHED = 2;

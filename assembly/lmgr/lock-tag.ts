@@ -16,7 +16,7 @@
 //
 // PostgreSQL: src/include/storage/locktag.h, LOCKTAG
 
-import { WAIT_LOCK } from "../common/constants";
+import { WAIT_LOCK } from "../common/activity-constants";
 import {
   ACCESS_SHARE_LOCK,
   DEFAULT_LOCK_METHOD,

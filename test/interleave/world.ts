@@ -329,7 +329,6 @@ export class World {
       imaged: word(124),
       imagedMask: word(IMAGED_MASK_WORD << WORD_SHIFT),
       queue: word(QUEUE_WORD << WORD_SHIFT),
-      imagedMask: word(128),
       lwlocks: word(188),
       lwlockBytes: word(196),
       conditions: word(200),

@@ -31,7 +31,8 @@ describe("a row of activity", () => {
     const ours = Object.keys(row).filter((name) => !OWN_COLUMNS.includes(name));
     expect(theirs.filter((name) => ours.includes(name))).toEqual(ours);
     const real = rows[0] as Readonly<Record<string, unknown>>;
-    expect(row).toMatchObject({ state: real.state, query: real.query });
+    const { state, query } = real as { readonly state?: unknown; readonly query?: unknown };
+    expect(row).toMatchObject({ state, query });
     for (const time of ["backend_start", "query_start", "state_change"]) {
       expect(real[time]).toBeInstanceOf(Date);
       expect((row as Readonly<Record<string, unknown>>)[time]).toBeInstanceOf(Date);
