@@ -29,8 +29,8 @@ import { type BackendTarget, cancelBackend, terminateBackend } from "./interrupt
 import { serveReads } from "./io-workers.ts";
 import type { LightweightLock } from "./lightweight-lock.ts";
 import type { LockManager } from "./lock-manager.ts";
-import type { ParameterName } from "./parameters.ts";
 import { NamedWaits } from "./named-waits.ts";
+import type { ParameterName } from "./parameters.ts";
 import type { PrewarmOptions } from "./prewarm.ts";
 import { checkName, Relation } from "./relation.ts";
 import { checkShorter } from "./relation-pages.ts";
