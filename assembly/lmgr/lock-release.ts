@@ -141,6 +141,7 @@ export class LockRelease {
     const state = LockState.mine();
     // Registered as what to sleep on, perhaps without a sleep that takes it away again.
     Slot.mine().setSleepingOn(0);
+    Slot.mine().waitEvent = 0;
     const reference = LockState.waitingWith(me);
     if (reference == 0) return LockRelease.wasGranted(state);
     const tag = LockRecord.at(reference).tag();

@@ -16,6 +16,7 @@
 //
 // PostgreSQL: src/include/storage/locktag.h, LOCKTAG
 
+import { WAIT_LOCK } from "../common/activity-constants";
 import {
   ACCESS_SHARE_LOCK,
   DEFAULT_LOCK_METHOD,
@@ -24,8 +25,10 @@ import {
   ROW_EXCLUSIVE_LOCK,
   SHARE_LOCK,
   TAG_METHOD_SHIFT,
+  TAG_TYPE_SHIFT,
 } from "../common/lock-constants";
 
+const TYPE_MASK: u32 = 0xff;
 const FIELD1_FACTOR: u32 = 0x85ebca6b;
 const FIELD2_FACTOR: u32 = 0x9e3779b1;
 const FIELD3_FACTOR: u32 = 0x27d4eb2f;
@@ -83,6 +86,11 @@ export class LockTag {
     hash = (hash ^ (hash >>> 16)) * FIRST_MIX;
     hash = (hash ^ (hash >>> 15)) * SECOND_MIX;
     return hash ^ (hash >>> 16);
+  }
+
+  /** Under which a wait for such a lock is seen. */
+  @inline waitEvent(): u32 {
+    return WAIT_LOCK | ((this.rest >>> TAG_TYPE_SHIFT) & TYPE_MASK);
   }
 
   /** A relation of this region, so that it has a fast path. */

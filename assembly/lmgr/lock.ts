@@ -201,7 +201,8 @@ export class Lock {
     record.setCount(mode, level, 1);
     record.setTicket(state.ticket);
     const seen = record.changeWord(0, RecordWord.awaiting(mode));
-    return Sleep.prepare(record.wordAddress(), seen | RecordWord.awaiting(mode));
+    const word = seen | RecordWord.awaiting(mode);
+    return Sleep.prepare(record.wordAddress(), word, ST_WAIT, tag.waitEvent());
   }
 
   /**
@@ -224,7 +225,9 @@ export class Lock {
     if (CHECKING) invariant(reference != 0, PANIC_LOCK_TABLE);
     const record = LockRecord.at(reference);
     const word = record.getWord();
-    if (RecordWord.isWaiting(word)) return Sleep.prepare(record.wordAddress(), word);
+    if (RecordWord.isWaiting(word)) {
+      return Sleep.prepare(record.wordAddress(), word, ST_WAIT, record.tag().waitEvent());
+    }
     if (CHECKING) {
       const held = RecordWord.held(word) & LockModes.bit(state.mode);
       invariant(RecordWord.owner(word) == Self.owner() && held != 0, PANIC_LOCK_TABLE);
