@@ -45,10 +45,10 @@ export class LockReap {
       LockReap.repair(index);
       partition.release();
     }
-    let reference = LockTable.firstOf(dead);
-    while (reference != 0) {
+    // All of them: one that it was making for another lies in that one's section.
+    for (let reference = LockRecord.total(); reference > 0; --reference) {
+      if (LockRecord.at(reference).owner() != dead + 1) continue;
       if (!LockReap.remove(reference, dead)) return ST_BUSY;
-      reference = LockTable.nextOf(dead, reference);
     }
     LockState.of(dead).setWaitRecord(0);
     return ST_OK;

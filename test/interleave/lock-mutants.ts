@@ -31,12 +31,6 @@ export const lockMutants: readonly Mutant[] = [
     "",
   ),
   mutant(
-    "an entry is taken back by a plain store",
-    "lmgr/lock-fast-path.ts",
-    "    if (Strong.isSet(hash) && entry.swapWord(taken, 0)) return ST_MISS;\n",
-    "    if (Strong.isSet(hash)) {\n      entry.setWord(0);\n      return ST_MISS;\n    }\n",
-  ),
-  mutant(
     "a mode is added to an entry by a plain store",
     "lmgr/lock-fast-path.ts",
     "    if (Strong.isSet(hash) || !entry.swapWord(word, taken)) return ST_MISS;\n",
