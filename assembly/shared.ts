@@ -1,11 +1,10 @@
 // Entry of shared.wasm: what TypeScript calls. One instance a backend, all over one shared memory.
 //
-// Every function is one crossing and takes and returns plain 32-bit numbers; times and
-// counts of bytes are f64. Results below zero are
-// ST_ statuses; buffers may carry NEED_READ, NEED_WRITE or IN_PROGRESS (common/constants.ts). No
-// function calls out, so none can be torn by an exception while it holds something.
+// Every function is one crossing and takes and returns plain 32-bit numbers; times and counts of
+// bytes are f64. Results below zero are ST_ statuses; buffers may carry NEED_READ, NEED_WRITE or
+// IN_PROGRESS (common/constants.ts). No function calls out, so none can be torn by an exception
+// while it holds something.
 
-import { BgWriter } from "./buffer/bgwriter";
 import { Change } from "./buffer/change";
 import { Checkpoint } from "./buffer/checkpoint";
 import { Cleanup } from "./buffer/cleanup";
@@ -42,6 +41,7 @@ import { Sleep } from "./ipc/sleep";
 import { Slot } from "./ipc/slots";
 import { OwnerLock } from "./lmgr/owner";
 
+export * from "./buffer/bgwriter-calls";
 export * from "./buffer/ioqueue-calls";
 export * from "./ipc/interrupt-calls";
 export * from "./lmgr/lock-calls";
@@ -428,26 +428,6 @@ export function pagesInUse(file: u32, firstBlock: u32): i32 {
 
 export function dropPages(file: u32, firstBlock: u32, blocks: u32): i32 {
   return Drop.pages(file, firstBlock, blocks);
-}
-
-// ── The background writer ────────────────────────────────────────────────────────────────────────
-
-/** The hand, its passes and the allocations since the last call, on the scratch page. */
-export function writerStart(): void {
-  BgWriter.start();
-}
-
-/** Looks for buffers to write; how far it came is on the scratch page. */
-export function writerScan(first: u32, count: u32, wanted: u32): i32 {
-  return BgWriter.scan(first, count, wanted);
-}
-
-export function writerHibernate(): i32 {
-  return BgWriter.hibernate();
-}
-
-export function writerAwake(): void {
-  BgWriter.awake();
 }
 
 // ── Counting and reports ─────────────────────────────────────────────────────────────────────────

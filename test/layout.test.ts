@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import * as activityConstants from "../assembly/common/activity-constants.ts";
 import * as constants from "../assembly/common/constants.ts";
+import * as ioConstants from "../assembly/common/io-constants.ts";
 import * as lockConstants from "../assembly/common/lock-constants.ts";
 import { structOf } from "./layout/struct.ts";
 
@@ -16,6 +17,7 @@ const document = readFileSync(at("../docs/memory-layout.md"), "utf8");
 const values: Readonly<Record<string, number>> = {
   ...constants,
   ...lockConstants,
+  ...ioConstants,
   ...activityConstants,
 };
 

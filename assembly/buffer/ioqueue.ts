@@ -52,16 +52,22 @@ import { invariant } from "../common/check";
 import {
   BACKEND_IO_WORKER,
   CACHE_LINE_BYTES,
-  IO_QUEUE_HEADER_BYTES,
-  IO_REQUEST_BUFFERS_OFFSET,
-  IO_REQUEST_BYTES,
-  IO_REQUEST_PAGES,
-  IO_REQUESTS,
   LIFE_ACTIVE,
   LIFE_STATE_MASK,
   OWNER_MASK,
   PAGE_GOOD,
   PANIC_STATE,
+  ST_BUSY,
+  ST_MISS,
+  ST_OK,
+  ST_WAIT,
+} from "../common/constants";
+import {
+  IO_QUEUE_HEADER_BYTES,
+  IO_REQUEST_BUFFERS_OFFSET,
+  IO_REQUEST_BYTES,
+  IO_REQUEST_PAGES,
+  IO_REQUESTS,
   REQUEST_DONE,
   REQUEST_FAILED,
   REQUEST_FREE,
@@ -70,11 +76,7 @@ import {
   REQUEST_PHASE_MASK,
   REQUEST_READING,
   REQUEST_SUBMITTED,
-  ST_BUSY,
-  ST_MISS,
-  ST_OK,
-  ST_WAIT,
-} from "../common/constants";
+} from "../common/io-constants";
 import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
 import { Sleep } from "../ipc/sleep";

@@ -454,25 +454,6 @@ export const STATISTIC_RESET = 120;
 export const HOLD_COUNT_MASK = 0x7fff;
 export const HOLD_SHARE = 0x8000;
 
-// ── Shared memory: requests to I/O workers ───────────────────────────────────────────────────────
-
-/** Requests of one backend that can be under way; their state words are one cache line. */
-export const IO_REQUESTS = 16;
-/** Pages of one request. */
-export const IO_REQUEST_PAGES = 32;
-export const IO_QUEUE_HEADER_BYTES = 64;
-export const IO_REQUEST_BYTES = 144;
-export const IO_REQUEST_BUFFERS_OFFSET = 16;
-/** The state word of a request: the worker in the low bits, a phase, and whether nobody waits. */
-export const REQUEST_PHASE_MASK = 0x1c00;
-export const REQUEST_FREE = 0;
-export const REQUEST_SUBMITTED = 0x400;
-export const REQUEST_HANDING = 0x800; // a worker takes the frames over
-export const REQUEST_READING = 0xc00; // it has them
-export const REQUEST_DONE = 0x1000; // they are valid
-export const REQUEST_FAILED = 0x1400; // they are nobody's, and not valid
-export const REQUEST_ORPHAN = 0x2000; // bit 13: the worker frees the request
-
 // ── Shared memory: words that name an owner ──────────────────────────────────────────────────────
 
 export const OWNER_BITS = 10;
@@ -506,28 +487,6 @@ export const LOCK_EXTENSION = 2; // and the following
 export const EXTENSION_LOCKS = 13;
 export const LOCK_JOURNAL = 15;
 export const NAMED_LOCKS = 16;
-
-// ── Shared memory: locks and conditions of the user ──────────────────────────────────────────────
-
-/** Locks, and conditions, of one region. */
-export const MAX_LWLOCKS = 4096;
-/** The word of an LWLock: the owner, its tenure, and the flags above. */
-export const TENURE_SHIFT = 10;
-export const TENURE_ONE = 0x400;
-export const TENURE_MASK = 0x0ffffc00; // 18 bits
-/** Word, then what the death of an owner means; the row of share bytes begins a line further. */
-export const LWLOCK_POLICY_OFFSET = 4;
-export const LWLOCK_ROW_OFFSET = 64;
-export const ON_DEATH_RELEASE = 0;
-export const ON_DEATH_POISON = 1;
-export const ON_DEATH_CALL = 2;
-/** How a backend holds an LWLock. */
-export const LWLOCK_FREE = 0;
-export const LWLOCK_SHARED = 1;
-export const LWLOCK_EXCLUSIVE = 2;
-/** The word of a condition: whether somebody may sleep on it, and how often it was signalled. */
-export const CONDITION_SLEEPERS = 1;
-export const CONDITION_ONE = 2;
 
 // ── Broken invariants ────────────────────────────────────────────────────────────────────────────
 

@@ -1,5 +1,5 @@
-// What both sides of the wasm boundary must agree on about heavyweight locks: constants.ts has no
-// room for it. The same rules: bare literals only.
+// What both sides of the wasm boundary must agree on about heavyweight locks, and about locks of
+// the user: constants.ts has no room for it. The same rules: bare literals only.
 
 /** Modes, PostgreSQL's numbers; 0 is none. */
 export const ACCESS_SHARE_LOCK = 1;
@@ -70,3 +70,25 @@ export const DEADLOCK_ARRAYS = 31;
 export const DEADLOCK_TESTS = 10000;
 /** An edge of a deadlock, as reported: waiter, mode, blocker, 0, and the tag waited for. */
 export const DEADLOCK_EDGE_BYTES = 32;
+
+// ── Shared memory: locks and conditions of the user ──────────────────────────────────────────────
+
+/** Locks, and conditions, of one region. */
+export const MAX_LWLOCKS = 4096;
+/** The word of an LWLock: the owner, its tenure, and the flags above. */
+export const TENURE_SHIFT = 10;
+export const TENURE_ONE = 0x400;
+export const TENURE_MASK = 0x0ffffc00; // 18 bits
+/** Word, then what the death of an owner means; the row of share bytes begins a line further. */
+export const LWLOCK_POLICY_OFFSET = 4;
+export const LWLOCK_ROW_OFFSET = 64;
+export const ON_DEATH_RELEASE = 0;
+export const ON_DEATH_POISON = 1;
+export const ON_DEATH_CALL = 2;
+/** How a backend holds an LWLock. */
+export const LWLOCK_FREE = 0;
+export const LWLOCK_SHARED = 1;
+export const LWLOCK_EXCLUSIVE = 2;
+/** The word of a condition: whether somebody may sleep on it, and how often it was signalled. */
+export const CONDITION_SLEEPERS = 1;
+export const CONDITION_ONE = 2;

@@ -25,10 +25,6 @@ import {
   INDEX_ENTRY_BYTES,
   INDEX_OFFSET_OFFSET,
   INDEX_SIZE_OFFSET,
-  IO_QUEUE_HEADER_BYTES,
-  IO_REQUEST_BYTES,
-  IO_REQUESTS,
-  LWLOCK_ROW_OFFSET,
   MAX_SEGMENTS,
   NAMED_LOCKS,
   PANIC_LAYOUT,
@@ -65,6 +61,8 @@ import {
   STATISTICS_BYTES,
   WASM_PAGE_BYTES,
 } from "../common/constants";
+import { IO_QUEUE_HEADER_BYTES, IO_REQUEST_BYTES, IO_REQUESTS } from "../common/io-constants";
+import { LWLOCK_ROW_OFFSET } from "../common/lock-constants";
 import { LockParts } from "./lock-parts";
 import { Region } from "./region";
 

@@ -19,7 +19,8 @@
 // PostgreSQL: src/backend/storage/lmgr/condition_variable.c (the role; without its list)
 
 import { Atomic } from "../common/atomics";
-import { CACHE_LINE_BYTES, CONDITION_ONE, CONDITION_SLEEPERS, ST_OK } from "../common/constants";
+import { CACHE_LINE_BYTES, ST_OK } from "../common/constants";
+import { CONDITION_ONE, CONDITION_SLEEPERS } from "../common/lock-constants";
 import { Region } from "../ipc/region";
 import { Sleep } from "../ipc/sleep";
 

@@ -29,13 +29,6 @@ import { invariant } from "../common/check";
 import {
   LOCK_DRAIN,
   LOCK_WAITERS,
-  LWLOCK_EXCLUSIVE,
-  LWLOCK_FREE,
-  LWLOCK_POLICY_OFFSET,
-  LWLOCK_ROW_OFFSET,
-  LWLOCK_SHARED,
-  ON_DEATH_CALL,
-  ON_DEATH_POISON,
   OWNER_MASK,
   PANIC_OWNER,
   POISON_BITS,
@@ -47,10 +40,19 @@ import {
   ST_GONE,
   ST_NOT_LOCKED,
   ST_OK,
+} from "../common/constants";
+import {
+  LWLOCK_EXCLUSIVE,
+  LWLOCK_FREE,
+  LWLOCK_POLICY_OFFSET,
+  LWLOCK_ROW_OFFSET,
+  LWLOCK_SHARED,
+  ON_DEATH_CALL,
+  ON_DEATH_POISON,
   TENURE_MASK,
   TENURE_ONE,
   TENURE_SHIFT,
-} from "../common/constants";
+} from "../common/lock-constants";
 import { Region } from "../ipc/region";
 import { me, Self } from "../ipc/self";
 import { Sleep } from "../ipc/sleep";
@@ -70,7 +72,7 @@ export class LwLock {
     return changetype<LwLock>(region.lwlocks + index * region.lwlockBytes);
   }
 
-  /** Takes the lock exclusively: ST_OK, ST_WAIT (call again), ST_DRAIN (call `drain`), or why not. */
+  /** Takes it exclusively: ST_OK, ST_WAIT (call again), ST_DRAIN (call `drain`), or why not. */
   exclusive(): i32 {
     while (true) {
       if (!Region.get().isRunning()) return ST_GONE;

@@ -29,6 +29,7 @@ import { LockManager } from "./lock-manager.ts";
 import { LockViews } from "./lock-views.ts";
 import { LockWaitLog } from "./lock-wait-log.ts";
 import { LockWaits } from "./lock-waits.ts";
+import { NamedRelations } from "./named-relations.ts";
 import { PageIo } from "./page-io.ts";
 import { Prewarm } from "./prewarm.ts";
 import { PrivatePages } from "./private-pages.ts";
@@ -57,6 +58,8 @@ export interface BackendGround {
 /** The parts of one backend. @internal */
 export class BackendParts {
   readonly relations: RelationMap;
+  /** Relations by name, temporary ones first. */
+  readonly named: NamedRelations;
   readonly temporary: TempRelations;
   readonly pages: RelationPages;
   readonly checkpoints: Checkpoints;
@@ -94,6 +97,8 @@ export class BackendParts {
     const { relations } = this;
     const common = { attachment, storage, journal, io, counts, writer };
     this.pages = new RelationPages({ ...common, relations, buffers });
+    const { temporary, pages, local } = this;
+    this.named = new NamedRelations({ storage, relations, temporary, pages, local });
     this.checkpoints = new Checkpoints(common);
     const { drivers } = this;
     const { checkpoints } = this;

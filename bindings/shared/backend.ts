@@ -32,12 +32,9 @@ import type { LockManager } from "./lock-manager.ts";
 import { NamedWaits } from "./named-waits.ts";
 import type { ParameterName } from "./parameters.ts";
 import type { PrewarmOptions } from "./prewarm.ts";
-import { checkName, Relation } from "./relation.ts";
-import { checkShorter } from "./relation-pages.ts";
-import type { Routine } from "./routine.ts";
+import type { Relation } from "./relation.ts";
 import { type ResolvedSettings, resolveSettings } from "./settings.ts";
 import { openStorage, openStorageSync } from "./storage-opener.ts";
-import { isTemporary } from "./temp-numbers.ts";
 import { TemporaryFile } from "./temporary-file.ts";
 import {
   atThreadExit,
@@ -168,18 +165,12 @@ export class Backend {
    * @throws {@link RelationError} 42P07 if it exists
    */
   createRelationSync(name: string, options: CreateOptions = {}): Relation {
-    return this.#parts.runSync(this.#create(name, options));
+    return this.#parts.runSync(this.#parts.named.create(name, options));
   }
 
   /** As {@link createRelationSync}, without blocking the thread in a wait. */
   createRelation(name: string, options: CreateOptions = {}): Promise<Relation> {
-    return this.#parts.run(this.#create(name, options));
-  }
-
-  *#create(name: string, { temporary = false }: CreateOptions): Routine<Relation> {
-    if (!temporary) return yield* this.#parts.relations.create(name);
-    checkName(name);
-    return new Relation(name, this.#parts.temporary.create(name), this.#storage);
+    return this.#parts.run(this.#parts.named.create(name, options));
   }
 
   /**
@@ -187,15 +178,13 @@ export class Backend {
    */
   openRelationSync(name: string): Relation {
     this.#mustBeAttached();
-    const temporary = this.#parts.temporary.open(name);
-    if (temporary !== undefined) return new Relation(name, temporary, this.#storage);
-    return this.#parts.relations.open(name);
+    return this.#parts.named.open(name);
   }
 
   /** Names of all relations. May wait for storage. */
   relationNamesSync(): string[] {
     this.#mustBeAttached();
-    return [...new Set([...this.#parts.temporary.names(), ...this.#parts.relations.names()])];
+    return this.#parts.named.names();
   }
 
   /**
@@ -204,17 +193,12 @@ export class Backend {
    * checkpoint never leaves a half-filled one behind.
    */
   renameRelationSync(from: string, to: string): void {
-    this.#parts.runSync(this.#rename(from, to));
+    this.#parts.runSync(this.#parts.named.rename(from, to));
   }
 
   /** As {@link renameRelationSync}, without blocking the thread in a wait. */
   renameRelation(from: string, to: string): Promise<void> {
-    return this.#parts.run(this.#rename(from, to));
-  }
-
-  *#rename(from: string, to: string): Routine<void> {
-    checkName(to);
-    if (!this.#parts.temporary.rename(from, to)) yield* this.#parts.relations.rename(from, to);
+    return this.#parts.run(this.#parts.named.rename(from, to));
   }
 
   /**
@@ -225,16 +209,12 @@ export class Backend {
    * @throws {@link PallocError} 55006 if pages of it are pinned; then nothing has changed
    */
   dropRelationSync(name: string): void {
-    this.#parts.runSync(this.#drop(name));
+    this.#parts.runSync(this.#parts.named.drop(name));
   }
 
   /** As {@link dropRelationSync}, without blocking the thread in a wait. */
   dropRelation(name: string): Promise<void> {
-    return this.#parts.run(this.#drop(name));
-  }
-
-  *#drop(name: string): Routine<void> {
-    if (!this.#parts.temporary.drop(name)) yield* this.#parts.pages.drop(name);
+    return this.#parts.run(this.#parts.named.drop(name));
   }
 
   /**
@@ -248,19 +228,12 @@ export class Backend {
    * @see PostgreSQL: src/backend/catalog/storage.c, RelationTruncate
    */
   truncateSync(relation: Relation, blocks: number): void {
-    this.#parts.runSync(this.#truncate(relation, blocks));
+    this.#parts.runSync(this.#parts.named.truncate(relation, blocks));
   }
 
   /** As {@link truncateSync}, without blocking the thread in a wait. */
   truncate(relation: Relation, blocks: number): Promise<void> {
-    return this.#parts.run(this.#truncate(relation, blocks));
-  }
-
-  *#truncate(relation: Relation, blocks: number): Routine<void> {
-    if (!isTemporary(relation.id)) return yield* this.#parts.pages.truncate(relation, blocks);
-    checkShorter(relation.name, this.#storage.blocksSync(relation.number, 0), blocks);
-    this.#parts.local.dropRelation(relation.id, blocks);
-    this.#storage.truncateSync(relation.number, 0, blocks);
+    return this.#parts.run(this.#parts.named.truncate(relation, blocks));
   }
 
   /** Brings pages near, by default into the pool; returns how many. May wait for storage. */

@@ -205,7 +205,11 @@ export class Latch {
     return this.#ground.attachment.exports.latchValue() !== this.#seen;
   }
 
-  /** From now on the latch is not set. @see PostgreSQL: src/backend/storage/ipc/latch.c, ResetLatch */
+  /**
+   * From now on the latch is not set.
+   *
+   * @see PostgreSQL: src/backend/storage/ipc/latch.c, ResetLatch
+   */
   reset(): void {
     this.#seen = this.#ground.attachment.exports.latchValue();
   }

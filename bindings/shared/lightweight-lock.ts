@@ -10,10 +10,6 @@
  */
 
 import {
-  LWLOCK_FREE,
-  ON_DEATH_CALL,
-  ON_DEATH_POISON,
-  ON_DEATH_RELEASE,
   ST_ALREADY_LOCKED,
   ST_BUSY,
   ST_DRAIN,
@@ -22,6 +18,12 @@ import {
   ST_OK,
   ST_WAIT,
 } from "../../assembly/common/constants.ts";
+import {
+  LWLOCK_FREE,
+  ON_DEATH_CALL,
+  ON_DEATH_POISON,
+  ON_DEATH_RELEASE,
+} from "../../assembly/common/lock-constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { PallocError } from "../abi/errors.ts";
 import type { Attachment } from "./attachment.ts";

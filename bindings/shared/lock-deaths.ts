@@ -5,12 +5,8 @@
  * PostgreSQL: none; there a crash of one ends all.
  */
 
-import {
-  ON_DEATH_CALL,
-  POISON_BITS,
-  POISON_LOCK,
-  ST_DRAIN,
-} from "../../assembly/common/constants.ts";
+import { POISON_BITS, POISON_LOCK, ST_DRAIN } from "../../assembly/common/constants.ts";
+import { ON_DEATH_CALL } from "../../assembly/common/lock-constants.ts";
 import { hasCrashed, type LiveRegion } from "./restart.ts";
 
 /** As it stands in the word: the owner of the region, slot 0. */

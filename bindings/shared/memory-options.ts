@@ -15,7 +15,7 @@ export interface SharedMemoryOptions {
   readonly storage: StorageManager;
   /** Structures of the user's own: name, up to 48 bytes, to length in bytes. At most 64. */
   readonly segments?: Readonly<Record<string, number>>;
-  /** Locks of the user's own, by name; see `backend.lwlock`. At most 4,096. Gone with the region. */
+  /** Locks of the user's own, by name; see `backend.lwlock`. At most 4,096. */
   readonly locks?: Readonly<Record<string, LightweightLockOptions>>;
   /** Names of condition variables of the user's own; see `backend.conditionVariable`. */
   readonly conditions?: readonly string[];

@@ -5,7 +5,7 @@
  * The numbers are those of the order of creation, and travel in the handle.
  */
 
-import { MAX_LWLOCKS } from "../../assembly/common/constants.ts";
+import { MAX_LWLOCKS } from "../../assembly/common/lock-constants.ts";
 import { PallocError } from "../abi/errors.ts";
 import { ConditionVariable, Latch } from "./condition-variable.ts";
 import {

@@ -10,14 +10,13 @@ import {
   BUFFER_MASK,
   FORK_BITS,
   IN_PROGRESS,
-  IO_REQUEST_PAGES,
   NEED_READ,
   PAGE_CHECKSUM_OFFSET,
   PAGE_GOOD,
-  REQUEST_DONE,
   ST_MISS,
   ST_SELF,
 } from "../../assembly/common/constants.ts";
+import { IO_REQUEST_PAGES, REQUEST_DONE } from "../../assembly/common/io-constants.ts";
 import type { DataCorruptedError } from "../abi/errors.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";

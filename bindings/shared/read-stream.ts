@@ -30,12 +30,8 @@
  * read_stream_look_ahead; src/backend/storage/buffer/bufmgr.c, StartReadBuffers, WaitReadBuffers
  */
 
-import {
-  IO_CONTEXT_NORMAL,
-  IO_REQUEST_PAGES,
-  IO_REQUESTS,
-  NEED_READ,
-} from "../../assembly/common/constants.ts";
+import { IO_CONTEXT_NORMAL, NEED_READ } from "../../assembly/common/constants.ts";
+import { IO_REQUEST_PAGES, IO_REQUESTS } from "../../assembly/common/io-constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";

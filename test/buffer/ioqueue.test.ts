@@ -5,17 +5,10 @@ import { describe, expect, it } from "vitest";
 import {
   BACKEND_IO_WORKER,
   IN_PROGRESS,
-  IO_QUEUE_HEADER_BYTES,
-  IO_REQUESTS,
   NEED_READ,
   OWNER_MASK,
   PART_IO_QUEUE,
   PART_SLOTS,
-  REQUEST_DONE,
-  REQUEST_FAILED,
-  REQUEST_FREE,
-  REQUEST_HANDING,
-  REQUEST_SUBMITTED,
   SLOT_BYTES,
   SLOT_SLEEP_VALUE_OFFSET,
   SLOT_SLEEPING_ON_OFFSET,
@@ -28,6 +21,15 @@ import {
   STATE_IO_ERROR,
   STATE_VALID,
 } from "../../assembly/common/constants.ts";
+import {
+  IO_QUEUE_HEADER_BYTES,
+  IO_REQUESTS,
+  REQUEST_DONE,
+  REQUEST_FAILED,
+  REQUEST_FREE,
+  REQUEST_HANDING,
+  REQUEST_SUBMITTED,
+} from "../../assembly/common/io-constants.ts";
 import { partOf } from "../../bindings/shared/statistics.ts";
 import { builds, RawRegion } from "../support/region.ts";
 

@@ -80,7 +80,7 @@ export function lockEngine(
   const engine = new Engine({
     module,
     buffers: 1,
-    locks: LOCKS,
+    shape: { locks: LOCKS },
     scripts: [owner, ...lockers.map((locker) => living(locker, victims))],
     prepare: (world) => {
       heads.push(...headsOf(world));

@@ -106,21 +106,16 @@ export class Engine implements Driver {
 
   constructor(setting: Setting) {
     this.#setting = setting;
-    const { scripts, watch } = setting;
-    const world = new World(
-      setting.module,
-      setting.buffers,
-      scripts.length,
-      (slot) => this.#host(slot),
-      (slot) => watch?.imports(slot) ?? {},
-      { locks: setting.locks ?? 0, ...setting.shape },
-    );
+    const { module, buffers, scripts, watch, shape } = setting;
+    const host = (slot: number): HostFunctions => this.#host(slot);
+    const env = (slot: number): HostFunctions => watch?.imports(slot) ?? {};
+    const world = new World(module, buffers, scripts.length, host, env, shape);
     this.world = world;
     for (let slot = 1; slot < scripts.length; slot += 1) world.attach(slot);
     setting.prepare(world);
     world.keep();
     const queued = world.at.queue !== 0;
-    const actor = { slots: scripts.length, buffers: setting.buffers, queued };
+    const actor = { slots: scripts.length, buffers, queued };
     this.fibers = scripts.map((script, index) => new Fiber(this, world, index, script, actor));
     this.#current = this.fibers[0] as Fiber;
     this.ledger = new Ledger(world, scripts.length);

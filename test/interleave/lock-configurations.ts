@@ -112,7 +112,7 @@ export function lockEngine(
   return new Engine({
     module,
     buffers: 1,
-    locks: RECORDS,
+    shape: { locks: RECORDS },
     scripts: [owner, ...backends],
     prepare: (world) => world.instance(0).startAt(1, 0),
     check: brokenLock,

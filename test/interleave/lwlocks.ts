@@ -2,18 +2,18 @@
 // every access is a step. What a backend believes to hold is noted in words of the lock's own line
 // that nothing else uses, so that they are put back with it before each schedule.
 //
-//   line of a lock   0 word   4 policy   16 who believes to have it alone   20 who shares it, a mask
+//   line of a lock   0 word   4 policy   16 who believes to have it alone   20 who shares it
 //   line of condition   0 word   16 items
 
 import {
   LIFE_FREE,
   LIFE_STATE_BITS,
   LIFE_STATE_MASK,
-  ON_DEATH_CALL,
   OWNER_MASK,
   ST_BUSY,
   ST_DRAIN,
 } from "../../assembly/common/constants.ts";
+import { ON_DEATH_CALL } from "../../assembly/common/lock-constants.ts";
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { PreparedWait } from "../../bindings/shared/condition-variable.ts";
 import {

@@ -1,7 +1,7 @@
 // Mistakes planted in reads by I/O workers, and in what streams wait for. They are hunted among the
 // configurations of queues.ts.
 
-import { REQUEST_DONE, REQUEST_FAILED } from "../../assembly/common/constants.ts";
+import { REQUEST_DONE, REQUEST_FAILED } from "../../assembly/common/io-constants.ts";
 import { PageIo } from "../../bindings/shared/page-io.ts";
 import type { Routine } from "../../bindings/shared/routine.ts";
 import { type Mutant, mutant, planted } from "./mutants.ts";

@@ -2,20 +2,22 @@
 // request names, by its phase (assembly/buffer/ioqueue.ts).
 
 import {
-  IO_REQUESTS,
   LIFE_ACTIVE,
   LIFE_STATE_MASK,
   OWNER_MASK,
+  SLOT_BYTES,
+  STATE_IO,
+  STATE_VALID,
+} from "../../assembly/common/constants.ts";
+import {
+  IO_REQUESTS,
   REQUEST_DONE,
   REQUEST_HANDING,
   REQUEST_ORPHAN,
   REQUEST_PHASE_MASK,
   REQUEST_READING,
   REQUEST_SUBMITTED,
-  SLOT_BYTES,
-  STATE_IO,
-  STATE_VALID,
-} from "../../assembly/common/constants.ts";
+} from "../../assembly/common/io-constants.ts";
 import type { Engine } from "./engine.ts";
 import { WORD_SHIFT, type World } from "./world.ts";
 

@@ -31,8 +31,6 @@ export const goOn: Policy = {
 export interface Setting {
   readonly module: WasmModule;
   readonly buffers: number;
-  /** Records of heavyweight locks a backend; 0 or nothing: no lock table. */
-  readonly locks?: number;
   readonly shape?: Shape;
   /** The owner's script, then one a backend. */
   readonly scripts: readonly Script[];

@@ -10,10 +10,6 @@ import {
   BLOCK_BYTES,
   CACHE_LINE_BYTES,
   COLUMN_HEADER_BYTES,
-  IO_QUEUE_HEADER_BYTES,
-  IO_REQUEST_BUFFERS_OFFSET,
-  IO_REQUEST_BYTES,
-  IO_REQUESTS,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
   LIFE_FREE,
@@ -27,6 +23,12 @@ import {
   SLOT_BYTES,
   STATE_TAG_VALID,
 } from "../../assembly/common/constants.ts";
+import {
+  IO_QUEUE_HEADER_BYTES,
+  IO_REQUEST_BUFFERS_OFFSET,
+  IO_REQUEST_BYTES,
+  IO_REQUESTS,
+} from "../../assembly/common/io-constants.ts";
 import type { HostFunctions } from "../../bindings/abi/load.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { type WasmMemory, type WasmModule, wasm } from "../../bindings/abi/wasm-types.ts";

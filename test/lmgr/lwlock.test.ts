@@ -5,11 +5,6 @@ import { describe, expect, it } from "vitest";
 import {
   LOCK_DRAIN,
   LOCK_WAITERS,
-  LWLOCK_EXCLUSIVE,
-  LWLOCK_FREE,
-  LWLOCK_SHARED,
-  ON_DEATH_CALL,
-  ON_DEATH_POISON,
   OWNER_MASK,
   REGION_STATUS_OFFSET,
   ST_ALREADY_LOCKED,
@@ -22,6 +17,13 @@ import {
   ST_WAIT,
   STATUS_CRASHED,
 } from "../../assembly/common/constants.ts";
+import {
+  LWLOCK_EXCLUSIVE,
+  LWLOCK_FREE,
+  LWLOCK_SHARED,
+  ON_DEATH_CALL,
+  ON_DEATH_POISON,
+} from "../../assembly/common/lock-constants.ts";
 import { builds, RawRegion } from "../support/region.ts";
 
 const LWLOCKS_OFFSET = 184;

@@ -110,7 +110,7 @@ describe.each(builds)("%s build", (_, checked) => {
     buffers.lockExclusive(pinned);
     victim.lwlock("plain").acquireSync();
     const died = death(shared);
-    // Each is a miss, whose calls go deep. Where a call is torn, or whether any is, the engine says.
+    // Each is a miss, whose calls go deep. Where a call is torn, if any is, the engine says.
     for (let turn = 0; turn < TURNS && !isRefused(victim); turn += 1) {
       const call = (): void => buffers.unpin(buffers.pin(relation.id, turn % 40));
       shifted(turn, () => atTheEndOfTheStack(call));

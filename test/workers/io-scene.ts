@@ -3,12 +3,12 @@
 
 import { Worker } from "node:worker_threads";
 import { expect, vi } from "vitest";
+import { PART_IO_QUEUE } from "../../assembly/common/constants.ts";
 import {
   IO_QUEUE_HEADER_BYTES,
   IO_REQUESTS,
-  PART_IO_QUEUE,
   REQUEST_FREE,
-} from "../../assembly/common/constants.ts";
+} from "../../assembly/common/io-constants.ts";
 import { Backend, type BackendDeath, initPage, SharedMemory } from "../../bindings/index.ts";
 import { partOf } from "../../bindings/shared/statistics.ts";
 import { IO_WORKER, type IoMethod } from "../support/io-methods.ts";

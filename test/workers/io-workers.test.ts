@@ -3,7 +3,7 @@
 // the built package; reads are held at a gate: this file waits for events, never for a time.
 
 import { afterEach, describe, expect, it } from "vitest";
-import { REQUEST_SUBMITTED } from "../../assembly/common/constants.ts";
+import { REQUEST_SUBMITTED } from "../../assembly/common/io-constants.ts";
 import { Backend, SharedMemory } from "../../bindings/index.ts";
 import { IO_WORKER, type IoMethod, ioMethods } from "../support/io-methods.ts";
 import { builds } from "../support/region.ts";

@@ -1,5 +1,5 @@
-// Heavyweight locks with real threads: nobody is ever where somebody else has an exclusive lock, and
-// after terminations at random moments every lock can be had again and none is left.
+// Heavyweight locks with real threads: nobody is ever where somebody else has an exclusive lock,
+// and after terminations at random moments every lock can be had again and none is left.
 
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";

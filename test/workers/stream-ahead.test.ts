@@ -6,10 +6,10 @@ import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import {
   PART_SLOTS,
-  REQUEST_SUBMITTED,
   SLOT_BYTES,
   SLOT_SLEEPING_ON_OFFSET,
 } from "../../assembly/common/constants.ts";
+import { REQUEST_SUBMITTED } from "../../assembly/common/io-constants.ts";
 import {
   Backend,
   type BufferId,
