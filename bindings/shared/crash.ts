@@ -31,6 +31,9 @@ export interface CrashSite {
   crashed(cause: unknown): void;
 }
 
+/** Parameters of the calls that a backend makes. */
+const MOST_PARAMETERS = 6;
+
 type Call = (...values: number[]) => number;
 type Raw = Record<string, Call>;
 
@@ -157,10 +160,10 @@ function coldCall(call: Call, guard: Guard): Call {
       throw guard.torn(error);
     }
   };
-  const many = (a = 0, b = 0, c = 0, d = 0, e = 0): number => {
+  const many = (a = 0, b = 0, c = 0, d = 0, e = 0, f = 0): number => {
     try {
       if (guard.raw !== sound) guard.refuse();
-      return call(a, b, c, d, e);
+      return call(a, b, c, d, e, f);
     } catch (error) {
       if (guard.raw === sound) {
         guard.raw = refusing;
@@ -169,5 +172,19 @@ function coldCall(call: Call, guard: Guard): Call {
       throw guard.torn(error);
     }
   };
+  // Calls of the region's creator, which nobody makes often.
+  const all = (...values: number[]): number => {
+    try {
+      if (guard.raw !== sound) guard.refuse();
+      return call(...values);
+    } catch (error) {
+      if (guard.raw === sound) {
+        guard.raw = refusing;
+        Atomics.or(words, life, LIFE_CRASHED);
+      }
+      throw guard.torn(error);
+    }
+  };
+  if (call.length > MOST_PARAMETERS) return all;
   return call.length < 2 ? one : many;
 }

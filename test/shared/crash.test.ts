@@ -11,6 +11,7 @@ import {
   type Relation,
   SharedMemory,
 } from "../../bindings/index.ts";
+import { type CrashSite, guardExports } from "../../bindings/shared/crash.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
 import { builds } from "../support/region.ts";
 
@@ -172,5 +173,25 @@ describe.each(builds)("%s build", (_, checked) => {
     using late = Backend.attachSync(handle);
     expect(late.relationNamesSync()).toEqual(["t"]);
     late.buffers.unpin(late.buffers.pin(relation.id, 1));
+  });
+});
+
+describe("a guard before exports", () => {
+  it("passes on every parameter a call has, and its result", () => {
+    const given: number[][] = [];
+    const call = (length: number): unknown =>
+      Object.defineProperty((...values: number[]) => given.push(values), "length", {
+        value: length,
+      });
+    const lengths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+    const raw = Object.fromEntries(lengths.map((length) => [`of${length}`, call(length)]));
+    const site = { i32: new Int32Array(8), slotAddress: 0 } as unknown as CrashSite;
+    const { exports } = guardExports(raw as never, site);
+    const guarded = exports as unknown as Record<string, (...values: number[]) => number>;
+    for (const length of lengths) {
+      const values = [11, 12, 13, 14, 15, 16, 17, 18, 19].slice(0, length);
+      expect(guarded[`of${length}`]?.(...values)).toBe(given.length);
+      expect(given.at(-1)?.slice(0, length)).toEqual(values);
+    }
   });
 });
