@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Backend, initPage, type Relation } from "../../bindings/index.ts";
-import { ofOwnReads } from "../support/own-reads.ts";
+import { groupOfOwnReads, ofOwnReads } from "../support/own-reads.ts";
 import { builds } from "../support/region.ts";
 import { Remote } from "../workers/commands.ts";
 import { AT, aWhile, lockedPage, release, settled, World } from "./async.ts";
@@ -317,7 +317,7 @@ describe.each(builds)("%s build", (_, checked) => {
     });
   });
 
-  describe("the end of a region or a backend", () => {
+  groupOfOwnReads("the end of a region or a backend", () => {
     ofOwnReads("rejects what waits with 57P01", async () => {
       const { world, a, b, t } = await scene(checked);
       const buffer = lockedPage(b, t, 0);

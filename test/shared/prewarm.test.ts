@@ -41,10 +41,13 @@ describe("modes", () => {
   });
 
   it("prefetch: storage gets hints for all blocks, if it takes any", async () => {
-    await withStamped({ checked: true, settings }, ({ backend, relation, hooks }) => {
+    await withStamped({ checked: true, settings }, ({ backend, relation }) => {
       expect(() => backend.prewarmSync(relation, { mode: "prefetch" })).toThrow(
         expect.objectContaining({ code: "0A000" }),
       );
+    });
+    const takesHints = { checked: true, settings, hints: true };
+    await withStamped(takesHints, ({ backend, relation, hooks }) => {
       const hints: [number, number][] = [];
       hooks.prefetch = (_number, _fork, block, count) => void hints.push([block, count]);
       expect(backend.prewarmSync(relation, { mode: "prefetch", first: 40 })).toBe(24);

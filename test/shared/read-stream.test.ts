@@ -14,7 +14,7 @@ import {
   StorageError,
   type StrategyKind,
 } from "../../bindings/index.ts";
-import { ofOwnReads } from "../support/own-reads.ts";
+import { groupOfOwnReads, ofOwnReads } from "../support/own-reads.ts";
 import { Random, seed } from "../support/random.ts";
 import { builds } from "../support/region.ts";
 import { damage, ioRow, recordReads, refuse, stampOf, withStamped } from "../support/streams.ts";
@@ -202,7 +202,7 @@ describe("hints", () => {
     "tell of blocks that lie apart and are not in the pool, so many at a time",
     async () => {
       const settings = { shared_buffers: 256, effective_io_concurrency: 4 };
-      await withStamped({ checked: true, settings }, (region) => {
+      await withStamped({ checked: true, settings, hints: true }, (region) => {
         const { backend, relation, hooks } = region;
         const hinted = new Set<number>();
         let most = 0;
@@ -228,7 +228,7 @@ describe("hints", () => {
 
   it("are not given for blocks that follow one another", async () => {
     const settings = { shared_buffers: 256 };
-    await withStamped({ checked: true, settings }, ({ backend, relation, hooks }) => {
+    await withStamped({ checked: true, settings, hints: true }, ({ backend, relation, hooks }) => {
       let hints = 0;
       hooks.prefetch = () => {
         hints += 1;
@@ -239,7 +239,7 @@ describe("hints", () => {
   });
 
   it("a page is found again by where it was, and not after it has gone", async () => {
-    await withStamped({ checked: true }, ({ backend, relation, hooks }) => {
+    await withStamped({ checked: true, hints: true }, ({ backend, relation, hooks }) => {
       const pool = backend.buffers;
       const hints: number[] = [];
       hooks.prefetch = (_relation, _fork, block) => void hints.push(block);
@@ -261,7 +261,7 @@ describe("hints", () => {
   });
 });
 
-describe("other readers", () => {
+groupOfOwnReads("other readers", () => {
   ofOwnReads(
     "a block that another backend reads ends a run, and is waited for in its turn",
     async () => {

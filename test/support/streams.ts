@@ -22,6 +22,8 @@ import { withThisMethod } from "./io-methods.ts";
 /** Where each page carries its own number: behind the page header. */
 export const STAMP_WORD = 6;
 
+type Hint = Parameters<NonNullable<StorageManager["prefetch"]>>;
+
 /** Calls of a storage manager that take the place of its own. */
 export type StorageHooks = Partial<StorageManager>;
 
@@ -46,6 +48,8 @@ export interface StampedOptions {
   /** Blocks of the relation. Default 64. */
   readonly blocks?: number;
   readonly settings?: Settings;
+  /** Whether the backend's storage takes hints. Default: as the storage does. */
+  readonly hints?: boolean;
 }
 
 /** Makes the region, runs `work`, and takes everything down. */
@@ -70,7 +74,7 @@ export async function withStamped(
     return backend;
   };
   try {
-    const hooks: StorageHooks = {};
+    const hooks: StorageHooks = options.hints === true ? { prefetch: () => {} } : {};
     const backend = await attach(hooks);
     const relation = makeStamped(backend, blocks);
     await work({ shared, backend, relation, hooks, storage, warnings, another: attach });
@@ -95,10 +99,16 @@ function makeStamped(backend: Backend, blocks: number): Relation {
   return relation;
 }
 
-/** A manager whose hooks, looked up at each call, come before its own calls. */
+/**
+ * A manager whose hooks, looked up at each call, come before its own calls. Only whether it takes
+ * hints a backend asks when it attaches.
+ */
 function hooked(inner: StorageManager, hooks: StorageHooks): StorageManager {
   return new Proxy(inner, {
     get(target, key) {
+      if (key === "prefetch" && hooks.prefetch !== undefined) {
+        return (...hint: Hint) => hooks.prefetch?.(...hint);
+      }
       const hook = Reflect.get(hooks, key) as unknown;
       if (hook !== undefined) return hook;
       const own = Reflect.get(target, key, target) as unknown;
