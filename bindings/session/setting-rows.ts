@@ -104,6 +104,7 @@ const CATEGORIES: Readonly<Partial<Record<ParameterName, string>>> = {
   maintenance_work_mem: MEMORY,
   max_locks_per_transaction: LOCKS,
   max_connections: "Connections and Authentication / Connection Settings",
+  restart_after_crash: "Error Handling",
   shared_buffers: MEMORY,
   statement_timeout: STATEMENTS,
   temp_buffers: MEMORY,

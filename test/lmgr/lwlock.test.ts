@@ -26,7 +26,7 @@ import {
 } from "../../assembly/common/lock-constants.ts";
 import { builds, RawRegion } from "../support/region.ts";
 
-const LWLOCKS_OFFSET = 184;
+const LWLOCKS_OFFSET = 188;
 
 function region(checked: boolean): RawRegion {
   return new RawRegion({ checked, lwlocks: 3, conditions: 2 });
