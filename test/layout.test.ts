@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import * as activityConstants from "../assembly/common/activity-constants.ts";
+import * as cacheConstants from "../assembly/common/cache-constants.ts";
 import * as constants from "../assembly/common/constants.ts";
 import * as ioConstants from "../assembly/common/io-constants.ts";
 import * as lockConstants from "../assembly/common/lock-constants.ts";
@@ -16,6 +17,7 @@ const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url
 const document = readFileSync(at("../docs/memory-layout.md"), "utf8");
 const values: Readonly<Record<string, number>> = {
   ...constants,
+  ...cacheConstants,
   ...lockConstants,
   ...ioConstants,
   ...activityConstants,
