@@ -39,12 +39,7 @@ import {
   SINVAL_WRITTEN_OFFSET,
   ST_RESET,
 } from "../common/cache-constants";
-import {
-  INTERRUPT_CATCH_UP,
-  LIFE_ACTIVE,
-  LIFE_STATE_MASK,
-  WAIT_SINVAL_WRITE,
-} from "../common/constants";
+import { INTERRUPT_CATCH_UP, LIFE_ACTIVE, LIFE_STATE_MASK } from "../common/constants";
 import { CacheParts } from "../ipc/cache-parts";
 import { Region } from "../ipc/region";
 import { me } from "../ipc/self";
@@ -62,7 +57,7 @@ export class Sinval {
 
   /** Takes the lock; false as OwnerLock.acquire. */
   @inline static acquire(): bool {
-    return Sinval.lock().acquire(WAIT_SINVAL_WRITE);
+    return Sinval.lock().acquire();
   }
 
   @inline static row(backend: u32): usize {
