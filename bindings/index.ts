@@ -101,6 +101,7 @@ export {
   type CatalogDefinition,
 } from "./shared/catalog.ts";
 export type { CatalogKey } from "./shared/catalog-keys.ts";
+export { CatalogRelation, type CatalogRow } from "./shared/catalog-relation.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export {
   type AsyncWaitOptions,
