@@ -123,10 +123,12 @@ describe("docs/memory-layout.md", () => {
     const buffers = 16384;
     const backends = 22;
     const helpers = 5;
-    const pages = instance("shared", sharedMemory(1)).regionPages(buffers, backends, 0, 1, 64);
+    const pages = instance("shared", sharedMemory(1)).regionPages(
+      ...[buffers, backends, 0, 1, 64, 1024],
+    );
     const memory = sharedMemory(pages);
     const bytes = pages * constants.WASM_PAGE_BYTES;
-    instance("shared", memory).createRegion(bytes, buffers, backends, 1, helpers, 1, 64);
+    instance("shared", memory).createRegion(bytes, buffers, backends, 1, helpers, 1, 64, 1024);
     const index = new DataView(memory.buffer, constants.REGION_HEADER_BYTES);
     const expected = Array.from({ length: constants.PARTS }, (_, part) => {
       const entry = part * constants.INDEX_ENTRY_BYTES;

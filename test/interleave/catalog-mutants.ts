@@ -1,7 +1,13 @@
 // Mistakes planted in the shared catalog cache, and the hunt for them: with growing bounds.
 
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
-import { catalogConfigurations, catalogEngine, catalogTrios, laggards } from "./catalog-setting.ts";
+import {
+  catalogConfigurations,
+  catalogDetails,
+  catalogEngine,
+  catalogTrios,
+  laggards,
+} from "./catalog-setting.ts";
 import { type Mutant, mutant } from "./mutants.ts";
 import { ScheduleError } from "./schedule.ts";
 import { type Bounds, OutOfTime, searchAll, searchByChance } from "./search.ts";
@@ -57,6 +63,9 @@ export const catalogMutants: readonly Mutant[] = [
   ),
 ];
 
+/** For one configuration and one bound. */
+const EACH_MS = 2_000;
+
 const bounds: readonly Bounds[] = [
   { preemptions: 1, deaths: 0 },
   { preemptions: 0, deaths: 1 },
@@ -78,15 +87,15 @@ export function huntCatalog(
 ): CatalogFind | undefined {
   const end = performance.now() + milliseconds;
   for (const each of bounds) {
-    for (const configuration of [...catalogConfigurations, ...laggards]) {
-      const limit = { milliseconds: Math.max(1, Math.min(10_000, end - performance.now())) };
+    for (const configuration of [...catalogConfigurations, ...catalogDetails, ...laggards]) {
+      const limit = { milliseconds: Math.max(1, Math.min(EACH_MS, end - performance.now())) };
       const engine = catalogEngine(configuration, {}, module);
       const error = failureOf(() => searchAll(engine, each, limit));
       if (error !== undefined) return { configuration: configuration.name, error };
     }
   }
   for (let round = 0; performance.now() < end; round += 1) {
-    for (const configuration of catalogTrios) {
+    for (const configuration of [...catalogTrios, ...catalogConfigurations]) {
       const engine = catalogEngine(configuration, {}, module);
       const chances = { seed: seed + round, steps: 100_000, deaths: 1 };
       const error = failureOf(() => searchByChance(engine, chances));

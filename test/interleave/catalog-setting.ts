@@ -12,6 +12,8 @@
 import {
   ENTRY_BUILDING,
   MESSAGE_HASH_OFFSET,
+  MESSAGE_KEY,
+  MESSAGE_KIND_OFFSET,
   ROW_DATA_OFFSET,
   ROW_INVALIDATING_OFFSET,
   ROW_MESSAGES_OFFSET,
@@ -39,6 +41,8 @@ const KILOBYTES = 8;
 const GRANULES = 64;
 const CATALOG = 1;
 const KEY = 7;
+const OTHER_KEY = 8;
+const OTHER_VERSION = 99;
 const LOCK = 0;
 /** Address of a word of the region that is never written: its version. */
 const NEVER_WRITTEN = 4;
@@ -243,6 +247,19 @@ export const filling: CatalogAct = function* fill(backend) {
   yield* publish(backend, readRow(backend), since);
 };
 
+/** Kills the row's entry without need, and puts one of another row in its place. */
+export const replacing: CatalogAct = function* replace(backend) {
+  const { x, hash } = backend;
+  good(yield* patiently(() => x.catalogInvalidate(CATALOG, hash)));
+  x.catalogFindWords(CATALOG, 1, OTHER_KEY, 0, 0, 0);
+  yield* publish(backend, OTHER_VERSION, x.catalogBegin());
+};
+
+/** Tells of a row that nobody here is after. */
+export const telling: CatalogAct = function* tell({ x, hash }) {
+  good(yield* patiently(() => x.catalogInvalidate(CATALOG, hash ^ 1)));
+};
+
 export const catalogConfigurations: readonly CatalogConfiguration[] = [
   { name: "change + glance, look", backends: [[changing], [glancing, looking]] },
   { name: "change + look", backends: [[changing], [looking]] },
@@ -263,6 +280,12 @@ export const catalogConfigurations: readonly CatalogConfiguration[] = [
   },
 ];
 
+/** Two backends, for mistakes that need more than is tried every time. */
+export const catalogDetails: readonly CatalogConfiguration[] = [
+  { name: "fill, look + replace", backends: [[filling, looking], [replacing]] },
+  { name: "glance, glance, look + change", backends: [[glancing, glancing, looking], [changing]] },
+];
+
 export const catalogTrios: readonly CatalogConfiguration[] = [
   {
     name: "change + glance + glance, look",
@@ -281,6 +304,7 @@ export const catalogTrios: readonly CatalogConfiguration[] = [
 /** Who is nearly, or quite, a ring behind. */
 export const laggards: readonly CatalogConfiguration[] = [
   { name: "a ring behind", behind: SINVAL_MESSAGES, backends: [[looking], [changing]] },
+  { name: "overtaken", behind: SINVAL_MESSAGES, backends: [[looking], [telling]] },
   {
     name: "more than a ring behind",
     behind: SINVAL_MESSAGES + 9,
@@ -345,12 +369,23 @@ function prepare(world: World, behind: number): void {
   const set = (address: number, value: number): void => {
     world.u32[address >>> WORD_SHIFT] = value;
   };
+  if (behind > 0) firstMessage(world, set);
   set(ring + SINVAL_RESERVED_OFFSET, behind);
   set(ring + SINVAL_WRITTEN_OFFSET, behind);
   for (let slot = 0; slot < world.slots; slot += 1) {
     const position = slot === 1 ? 0 : behind;
     set(ring + SINVAL_ROWS_OFFSET + slot * SINVAL_ROW_BYTES + ROW_POSITION_OFFSET, position);
   }
+}
+
+/** What the backend that is behind has still to hear, first: the row is not what it knows. */
+function firstMessage(world: World, set: (address: number, value: number) => void): void {
+  const { ring, row } = placesOf(world);
+  const at = ring + SINVAL_ROWS_OFFSET + world.slots * SINVAL_ROW_BYTES;
+  set(row, 1);
+  set(at, CATALOG);
+  set(at + MESSAGE_HASH_OFFSET, hashOf(world));
+  set(at + MESSAGE_KIND_OFFSET, MESSAGE_KEY);
 }
 
 function leftOfCatalog(world: World): string | undefined {
