@@ -129,6 +129,23 @@ export class CatalogRing {
     return { row };
   }
 
+  /** Holds an entry that is found by numbers; below 0 if there is none. */
+  hold(
+    catalog: number,
+    count: number,
+    one: number,
+    two: number,
+    three: number,
+    four: number,
+  ): number {
+    return this.#attachment.exports.catalogFindWords(catalog, count, one, two, three, four);
+  }
+
+  /** Gives an entry back. */
+  release(entry: number): void {
+    this.#attachment.check(this.#attachment.exports.catalogRelease(entry));
+  }
+
   /** The hash of what was just looked for. */
   get lastHash(): number {
     return this.#word(ROW_HASH_OFFSET) >>> 0;

@@ -57,9 +57,9 @@ export interface ReferenceOwner {
 export class CacheReference<Value> {
   readonly catalog: Catalog<Value>;
   readonly value: Value;
-  readonly #entry: PrivateEntry;
+  /** Undefined once it is given back. */
+  #entry: PrivateEntry | undefined;
   #owner: ReferenceOwner | undefined;
-  #released = false;
 
   /** @internal */
   constructor(
@@ -77,32 +77,32 @@ export class CacheReference<Value> {
 
   /** Whether the row has changed: another look-up gives another value. */
   get dead(): boolean {
-    return this.#entry.dead;
+    return this.#entry?.dead ?? true;
   }
 
   /** The keys, as a warning shows them. @internal */
   get keyText(): string {
-    return String(this.#entry.key);
+    return String(this.#entry?.key);
   }
 
   /** References to the entry, this one included. @internal */
   get count(): number {
-    return this.#entry.references;
+    return this.#entry?.references ?? 0;
   }
 
   /** Gives the entry back. Idempotent. */
   release(): void {
-    if (this.#released) return;
     this.#owner?.forget(this as CacheReference<unknown>);
     this.giveBack();
   }
 
   /** {@link release}, by the owner who has remembered it. @internal */
   giveBack(): void {
-    if (this.#released) return;
-    this.#released = true;
+    const entry = this.#entry;
+    if (entry === undefined) return;
+    this.#entry = undefined;
     this.#owner = undefined;
-    this.catalog.giveBack(this.#entry);
+    this.catalog.giveBack(entry);
   }
 
   /** {@link release}. */
@@ -117,7 +117,8 @@ export interface CatalogGround {
   readonly entries: PrivateEntries;
   /** What has to be sent at the end of the transaction. */
   readonly pending: Pending;
-  readonly keeper: ReferenceKeeper | undefined;
+  /** Of the session that there is at the moment. */
+  keeper: ReferenceKeeper | undefined;
 }
 
 /** Changes that a transaction has announced. @internal */
@@ -153,6 +154,7 @@ export class Catalog<Value> {
   readonly #definition: CatalogDefinition<Value>;
   readonly #ground: CatalogGround;
   readonly #entries: ReadonlyMap<MapKey, PrivateEntry>;
+  readonly #isSingle: boolean;
 
   /** @internal */
   constructor(name: string, definition: CatalogDefinition<Value>, ground: CatalogGround) {
@@ -161,6 +163,7 @@ export class Catalog<Value> {
     this.#definition = definition;
     this.#ground = ground;
     this.#entries = ground.entries.of(this.number);
+    this.#isSingle = definition.keys.length === 1;
   }
 
   /**
@@ -174,14 +177,49 @@ export class Catalog<Value> {
    * if (table !== undefined) scan(table.value.columns);
    */
   findSync(...keys: readonly CatalogKey[]): CacheReference<Value> | undefined {
+    const [first] = keys;
+    // Of one key there is nothing to be made; one of another kind is found nowhere.
+    const known = keys.length === 1 && this.#isSingle ? this.#entries.get(first ?? "") : undefined;
+    if (known !== undefined) return this.#refer(known);
     const key = mapKeyOf(this.#definition.keys, keys);
     return this.#refer(this.#entries.get(key) ?? this.#missSync(key, keys));
+  }
+
+  /**
+   * As {@link findSync}, for who wants the value alone: nothing has to be given back, since the value
+   * is an object of the engine's and stays as it is, whatever becomes of the row.
+   */
+  valueSync(...keys: readonly CatalogKey[]): Value | undefined {
+    const [first] = keys;
+    const known = keys.length === 1 && this.#isSingle ? this.#entries.get(first ?? "") : undefined;
+    if (known === undefined || known.value === undefined) {
+      using reference = this.findSync(...keys);
+      return reference?.value;
+    }
+    known.used = true;
+    return known.value as Value;
   }
 
   /** As {@link findSync}, without blocking the thread while the row is read. */
   async find(...keys: readonly CatalogKey[]): Promise<CacheReference<Value> | undefined> {
     const key = mapKeyOf(this.#definition.keys, keys);
     return this.#refer(this.#entries.get(key) ?? (await this.#miss(key, keys)));
+  }
+
+  /**
+   * Finds and holds a row among the entries that all backends share: numbers in, a number out, for
+   * hot loops over keys of one or more numbers. One call into wasm; reads nothing.
+   *
+   * @returns the entry, 0 or more, for {@link releaseShared}; below 0 if it is not there
+   */
+  holdShared(one: number, two = 0, three = 0, four = 0): number {
+    const { length } = this.#definition.keys;
+    return this.#ground.ring.hold(this.number, length, one, two, three, four);
+  }
+
+  /** Gives back what {@link holdShared} holds. */
+  releaseShared(entry: number): void {
+    this.#ground.ring.release(entry);
   }
 
   #refer(entry: PrivateEntry): CacheReference<Value> | undefined {
@@ -354,21 +392,19 @@ export interface CatalogCacheParts {
 
 /** The catalogs of one backend. */
 export class CatalogCache {
-  readonly #ring: CatalogRing;
-  readonly #entries: PrivateEntries;
-  readonly #pending = new Pending();
+  readonly #ground: CatalogGround;
   readonly #catalogs = new Map<string, Catalog<never>>();
   readonly #listeners = new Set<(catalog: string | undefined) => void>();
-  #keeper: ReferenceKeeper | undefined;
 
   /** @internal */
   constructor({ attachment, memory, values, runSync }: CatalogCacheParts) {
     const limit = (): number => values.catalog_cache_private_size * KILOBYTE;
-    this.#entries = new PrivateEntries(memory, limit);
-    this.#ring = new CatalogRing(attachment, runSync, {
+    const entries = new PrivateEntries(memory, limit);
+    const ring = new CatalogRing(attachment, runSync, {
       invalidate: (message) => this.#apply(message),
       reset: () => this.#reset(),
     });
+    this.#ground = { ring, entries, pending: new Pending(), keeper: undefined };
   }
 
   /**
@@ -386,14 +422,7 @@ export class CatalogCache {
     if (this.#catalogs.has(name)) {
       throw new PallocError("42710", `catalog "${name}" already exists in this backend`);
     }
-    const cache = this;
-    const ground: CatalogGround = {
-      ...{ ring: this.#ring, entries: this.#entries, pending: this.#pending },
-      get keeper() {
-        return cache.#keeper;
-      },
-    };
-    const catalog = new Catalog(name, definition, ground);
+    const catalog = new Catalog(name, definition, this.#ground);
     this.#catalogs.set(name, catalog as Catalog<never>);
     return catalog;
   }
@@ -405,7 +434,7 @@ export class CatalogCache {
    * @see PostgreSQL: src/backend/utils/cache/inval.c, AcceptInvalidationMessages
    */
   accept(): void {
-    this.#ring.receive();
+    this.#ground.ring.receive();
   }
 
   /**
@@ -419,31 +448,32 @@ export class CatalogCache {
 
   /** Entries of this backend's own, and their bytes, those of objects estimated. */
   get privateUse(): { readonly entries: number; readonly bytes: number } {
-    return { entries: this.#entries.count, bytes: this.#entries.bytes };
+    const { count, bytes } = this.#ground.entries;
+    return { entries: count, bytes };
   }
 
   /** From now on a session's transactions decide when changes are told. @internal */
   bind(keeper: ReferenceKeeper | undefined): void {
-    this.#keeper = keeper;
+    this.#ground.keeper = keeper;
   }
 
   /** Tells what a transaction has changed; it is about to release its locks. @internal */
   tellPending(): void {
-    if (this.#pending.isEmpty) return;
-    for (const message of this.#pending.take()) this.#ring.send(message);
-    this.#ring.announce(false);
+    if (this.#ground.pending.isEmpty) return;
+    for (const message of this.#ground.pending.take()) this.#ground.ring.send(message);
+    this.#ground.ring.announce(false);
   }
 
   #apply({ catalog, hash }: Invalidation): void {
-    if (hash === undefined) this.#entries.invalidateAll(catalog);
-    else this.#entries.invalidate(catalog, hash);
+    if (hash === undefined) this.#ground.entries.invalidateAll(catalog);
+    else this.#ground.entries.invalidate(catalog, hash);
     if (this.#listeners.size === 0) return;
     for (const { name, number } of this.#catalogs.values())
       if (number === catalog) this.#tell(name);
   }
 
   #reset(): void {
-    this.#entries.invalidateAll();
+    this.#ground.entries.invalidateAll();
     this.#tell(undefined);
   }
 

@@ -40,7 +40,11 @@ export const catalogMutants: readonly Mutant[] = [
         find: "    let at = Chain.head(hash);\n    for (let left",
         put: "    Sinval.send(catalog, hash, MESSAGE_KEY);\n    let at = Chain.head(hash);\n    for (let left",
       },
-      { file: "cache/catalog.ts", find: "    Sinval.send(catalog, hash, MESSAGE_KEY);\n", put: "" },
+      {
+        file: "cache/catalog.ts",
+        find: "    Sinval.send(catalog, hash, MESSAGE_KEY);\n    Sinval.lock()",
+        put: "    Sinval.lock()",
+      },
     ],
   },
   mutant(

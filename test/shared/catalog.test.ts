@@ -112,6 +112,28 @@ describe.each(builds)("the catalog of a backend, %s", (_, checked) => {
     held?.release();
   });
 
+  it("gives a value that stays, without a reference", async () => {
+    const { rows, one, mine } = await open();
+    const single = one.catalog.register<string>("single", {
+      keys: ["number"],
+      loadSync: (key) => (key === 1 ? encoder.encode(`${rows.rows.get("a/1")}`) : undefined),
+      decode: (row) => decoder.decode(row),
+    });
+    for (let turn = 0; turn < 2; turn += 1) {
+      expect(mine.valueSync("a", 1)).toBe("first");
+      expect(single.valueSync(1)).toBe("first");
+      expect(single.valueSync(2)).toBeUndefined();
+    }
+    expect(() => single.valueSync("1")).toThrow(TypeError);
+    single.changeSync([1], () => rows.rows.set("a/1", "second"));
+    expect(single.valueSync(1)).toBe("second");
+    const entry = single.holdShared(1);
+    expect(entry).toBeGreaterThanOrEqual(0);
+    expect(single.holdShared(2)).toBeLessThan(0);
+    single.releaseShared(entry);
+    expect(() => single.releaseShared(entry)).toThrow();
+  });
+
   it("reads again what changed while it was being read, here or elsewhere", async () => {
     const { rows, one, mine, theirs } = await open();
     rows.during = () => {
