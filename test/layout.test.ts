@@ -124,11 +124,12 @@ describe("docs/memory-layout.md", () => {
     const backends = 22;
     const helpers = 5;
     const pages = instance("shared", sharedMemory(1)).regionPages(
-      ...[buffers, backends, 0, 1, 64, 1024],
+      ...[buffers, backends, 0, 1, 64, 0, 0, 1024],
     );
     const memory = sharedMemory(pages);
     const bytes = pages * constants.WASM_PAGE_BYTES;
-    instance("shared", memory).createRegion(bytes, buffers, backends, 1, helpers, 1, 64, 1024);
+    const sizes = [buffers, backends, 1, helpers, 1, 64, 0, 0, 1024];
+    instance("shared", memory).createRegion(bytes, ...sizes);
     const index = new DataView(memory.buffer, constants.REGION_HEADER_BYTES);
     const expected = Array.from({ length: constants.PARTS }, (_, part) => {
       const entry = part * constants.INDEX_ENTRY_BYTES;

@@ -1,5 +1,5 @@
-// What TypeScript calls of the catalog cache; shared.ts exports it all. Keys of any kind stand in the
-// own row of the ring as whole words; up to four numbers may be given instead.
+// What TypeScript calls of the catalog cache; shared.ts exports it all. Keys of any kind stand in
+// the own row of the ring as whole words; up to four numbers may be given instead.
 
 import {
   CATALOG_NAME_BYTES,

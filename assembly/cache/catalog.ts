@@ -1,8 +1,8 @@
 // The shared catalog cache: rows that one backend has read, for all. Found without a lock; changed
 // under the lock of the ring.
 //
-// What must never be: somebody has received a message and then finds the old row. Three rules see to
-// it.
+// What must never be: somebody has received a message and then finds the old row. Three rules see
+// to it.
 //
 // 1. Sending unlinks first, then sends, under the lock. Whoever has received the message finds the
 //    entry unlinked.

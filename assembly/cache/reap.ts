@@ -1,13 +1,13 @@
-// Giving back what a backend had to do with the catalog cache: one that leaves, or one that is dead.
-// Called before its pages and locks are given back (shared.ts): nobody may get a lock of the dead
-// one and find an entry that is older than what it changed under that lock.
+// Giving back what a backend had to do with the catalog cache: one that leaves, or one that is
+// dead. Called before its pages and locks are given back (shared.ts): nobody may get a lock of the
+// dead one and find an entry that is older than what it changed under that lock.
 //
 //   its lock of the ring becomes the reaper's · it had announced a change and has not sent all its
 //   messages: all entries are killed, everybody is reset · what it was building is freed · the lock
 //   is given back · its holds are cleared · it receives no more
 //
-// Half a message was never sent, half a link never found; what was DEAD and still linked is unlinked
-// by whoever frees it. Each step may be repeated.
+// Half a message was never sent, half a link never found; what was DEAD and still linked is
+// unlinked by whoever frees it. Each step may be repeated.
 //
 // PostgreSQL: src/backend/storage/ipc/sinvaladt.c, CleanupInvalidationState
 

@@ -11,7 +11,8 @@
 // looks at `reserved`: if that is more than a ring ahead of where the copy began, something of it
 // may have been overwritten, and everything the receiver has cached must go. So a reset is not a
 // flag that somebody sets but a distance that somebody has; and to reset everybody is to move both
-// words a ring further. Numbers wrap at 2^32, a multiple of the ring; only differences are compared.
+// words a ring further. Numbers wrap at 2^32, a multiple of the ring; only differences are
+// compared.
 //
 // Who is half a ring behind is asked to catch up, the furthest first and one at a time; when it has
 // it asks the next.
@@ -117,7 +118,7 @@ export class Sinval {
     Atomic.store(row + ROW_RECEIVING_OFFSET, 1);
   }
 
-  /** Copies the next messages into the own row; how many, or ST_RESET. Fewer than asked: no more. */
+  /** Copies the next messages into the own row; how many, 0 if there are none, or ST_RESET. */
   static receive(): i32 {
     const row = Sinval.mine();
     const position = load<u32>(row, ROW_POSITION_OFFSET);

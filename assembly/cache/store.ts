@@ -6,12 +6,12 @@
 //
 // To find room: a free entry of the class, then a free page, then the hand goes round the pages of
 // the class and takes an entry that was not used since it last passed, then a page of another class
-// none of whose entries is held. If all that fails there is no room, which is no error: a cache that
-// is full forgets, or does not learn.
+// none of whose entries is held. If all that fails there is no room, which is no error: a cache
+// that is full forgets, or does not learn.
 //
 // Nothing is derived: an entry is free when its state says so, and a page when its class does. A
-// backend that dies under the lock leaves at most an entry that is DEAD and linked, or BUILDING; the
-// first is unlinked by whoever meets it, the second by reap.ts.
+// backend that dies under the lock leaves at most an entry that is DEAD and linked, or BUILDING;
+// the first is unlinked by whoever meets it, the second by reap.ts.
 //
 // PostgreSQL: none; its catalog caches are private and grow without limit
 

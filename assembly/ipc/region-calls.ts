@@ -28,8 +28,9 @@ export function regionPages(
 
 /**
  * `helpers` of the backends' slots are for helper threads; `queued` is 1 with I/O workers; `locks`
- * is max_locks_per_transaction, or 0 for a region without a lock table; `lwlocks` and
- * `conditions` are those of the user; `catalog` is catalog_cache_size in kB, or 0 for one without a catalog cache.
+ * is max_locks_per_transaction, or 0 for a region without a lock table; `lwlocks` and `conditions`
+ * are those of the user; `catalog` is catalog_cache_size in kB, or 0 for one without a catalog
+ * cache.
  */
 export function createRegion(
   bytes: u32,

@@ -185,8 +185,17 @@ export class Shmem {
     let bytes: u64 = segmentBytes;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
       if (part == PART_BLOCKS) continue;
-      bytes += Shmem.partBytes(part, buffers, backends, queued, locks, lwlocks, conditions, catalog);
       bytes += BLOCK_BYTES;
+      bytes += Shmem.partBytes(
+        part,
+        buffers,
+        backends,
+        queued,
+        locks,
+        lwlocks,
+        conditions,
+        catalog,
+      );
     }
     bytes += <u64>buffers * BLOCK_BYTES;
     return <u32>min<u64>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES, u32.MAX_VALUE);

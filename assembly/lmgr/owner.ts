@@ -17,7 +17,11 @@
 //
 // PostgreSQL: src/backend/storage/lmgr/lwlock.c, LWLockAcquire (the role)
 
-import { WAIT_BUFFER_MAPPING, WAIT_LOCK_MANAGER, WAIT_SINVAL_WRITE } from "../common/activity-constants";
+import {
+  WAIT_BUFFER_MAPPING,
+  WAIT_LOCK_MANAGER,
+  WAIT_SINVAL_WRITE,
+} from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {

@@ -1,6 +1,6 @@
 /**
- * References into the catalog cache as a session has them: a query or transaction remembers those it
- * takes, and gives back, after its locks, what is left. What it has changed is told before.
+ * References into the catalog cache as a session has them: a query or transaction remembers those
+ * it takes, and gives back, after its locks, what is left. What it has changed is told before.
  *
  * PostgreSQL: src/backend/utils/cache/catcache.c, catcache_resowner_desc; src/backend/access/
  * transam/xact.c, AtEOXact_Inval

@@ -4,8 +4,8 @@
  * what was not used since the hand passed goes first.
  *
  * An entry that is referred to stays as it is when its row changes: it is *dead*, no look-up finds
- * it any more, and its memory goes with the last reference. An entry that is being built is known by
- * a *marker*, so that an invalidation which comes meanwhile is not lost.
+ * it any more, and its memory goes with the last reference. An entry that is being built is known
+ * by a *marker*, so that an invalidation which comes meanwhile is not lost.
  *
  * PostgreSQL: src/backend/utils/cache/catcache.c, CatCacheInvalidate, CatCacheRemoveCTup
  */

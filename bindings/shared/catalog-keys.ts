@@ -1,7 +1,7 @@
 /**
- * Keys of catalog entries: up to four numbers or texts, in two forms. Wasm gets whole words, numbers
- * as one word each, texts as their length in bytes and the bytes; private entries are found by a
- * number or a string of the engine's.
+ * Keys of catalog entries: up to four numbers or texts, in two forms. Wasm gets whole words,
+ * numbers as one word each, texts as their length in bytes and the bytes; private entries are found
+ * by a number or a string of the engine's.
  */
 
 import { CATALOG_KEY_BYTES, CATALOG_KEYS } from "../../assembly/common/cache-constants.ts";

@@ -102,8 +102,8 @@ export class CatalogRelation {
   }
 
   /**
-   * Sets the row of these keys, or adds it. The caller holds a lock that excludes other writers, and
-   * tells the cache: `catalog.changeSync(keys, () => rows.writeSync(keys, row))`.
+   * Sets the row of these keys, or adds it. The caller holds a lock that excludes other writers,
+   * and tells the cache: `catalog.changeSync(keys, () => rows.writeSync(keys, row))`.
    *
    * @throws {@link PallocError} 54000 if key and row have more than 8,145 bytes
    */

@@ -186,8 +186,8 @@ export class Catalog<Value> {
   }
 
   /**
-   * As {@link findSync}, for who wants the value alone: nothing has to be given back, since the value
-   * is an object of the engine's and stays as it is, whatever becomes of the row.
+   * As {@link findSync}, for who wants the value alone: nothing has to be given back, since the
+   * value is an object of the engine's and stays as it is, whatever becomes of the row.
    */
   valueSync(...keys: readonly CatalogKey[]): Value | undefined {
     const [first] = keys;

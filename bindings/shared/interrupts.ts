@@ -88,7 +88,7 @@ export class Interrupts {
     this.#timeoutMs = milliseconds;
   }
 
-  /** Calls `listener` in the event loop when this backend has fallen behind with what it receives. */
+  /** Calls `listener` in the event loop when this backend has fallen behind with its messages. */
   onCatchUp(listener: () => void): void {
     this.#catchUp = listener;
   }

@@ -4,10 +4,10 @@
  * pages that are still dirty and writes them back.
  *
  * The rows go into a relation of a temporary name, which gets its own after the last one; then the
- * table is entered in the catalog, and a checkpoint commits name, pages and catalog together. So the
- * table exists after whatever interruption if and only if it is complete. A load that fails drops what it has made. One that is interrupted
- * cannot, and need not: the next start comes back to the last checkpoint, which knows nothing of
- * it.
+ * table is entered in the catalog, and a checkpoint commits name, pages and catalog together. So
+ * the table exists after whatever interruption if and only if it is complete. A load that fails
+ * drops what it has made. One that is interrupted cannot, and need not: the next start comes back
+ * to the last checkpoint, which knows nothing of it.
  */
 
 import type { Backend, Relation } from "../../bindings/index.ts";

@@ -1,6 +1,6 @@
 /**
- * What a table made from a CSV file knows of itself: which file it was loaded from, its columns; and
- * how it is called. The description stands in the catalog (table-catalog.ts).
+ * What a table made from a CSV file knows of itself: which file it was loaded from, its columns;
+ * and how it is called. The description stands in the catalog (table-catalog.ts).
  *
  * A table's name is that of the file with a hash of its whole path and of the number of rows asked
  * for, then a generation. A file that has changed is loaded as the next generation, and only when
