@@ -21,6 +21,7 @@ import { Page } from "./buffer/page";
 import { Pin } from "./buffer/pin";
 import { Pool } from "./buffer/pool";
 import { Reap } from "./buffer/reap";
+import { CatalogReap } from "./cache/reap";
 import {
   BLOCK_BYTES,
   CACHE_LINE_BYTES,
@@ -30,75 +31,27 @@ import {
   LIFE_STATE_MASK,
   PAGE_GOOD,
   ST_BAD_BUFFER,
+  ST_BUSY,
   ST_MISS,
+  ST_OK,
   STATE_CHECKPOINT_NEEDED,
   STATE_DIRTY,
 } from "./common/constants";
 import { Region } from "./ipc/region";
 import { me, Self } from "./ipc/self";
-import { Shmem } from "./ipc/shmem";
 import { Sleep } from "./ipc/sleep";
 import { Slot } from "./ipc/slots";
 import { OwnerLock } from "./lmgr/owner";
 
 export * from "./buffer/bgwriter-calls";
 export * from "./buffer/ioqueue-calls";
+export * from "./cache/catalog-calls";
 export * from "./ipc/interrupt-calls";
+export * from "./ipc/region-calls";
 export * from "./lmgr/lock-calls";
 export * from "./lmgr/lwlock-calls";
 
-// ── The region, for its creator ──────────────────────────────────────────────────────────────────
-
-export function regionPages(
-  buffers: u32,
-  backends: u32,
-  segmentBytes: u32,
-  queued: u32,
-  locks: u32,
-  lwlocks: u32,
-  conditions: u32,
-): u32 {
-  return Shmem.regionPages(buffers, backends, segmentBytes, queued, locks, lwlocks, conditions);
-}
-
-/**
- * `helpers` of the backends' slots are for helper threads; `queued` is 1 with I/O workers; `locks`
- * is max_locks_per_transaction, or 0 for a region without a lock table; `lwlocks` and `conditions`
- * are those of the user.
- */
-export function createRegion(
-  bytes: u32,
-  buffers: u32,
-  backends: u32,
-  checksums: u32,
-  helpers: u32,
-  queued: u32,
-  locks: u32,
-  lwlocks: u32,
-  conditions: u32,
-): void {
-  Shmem.create(bytes, buffers, backends, checksums, helpers, queued, locks, lwlocks, conditions);
-}
-
-/** Says, before anybody attaches, which checkpoint storage is at, and whether it has a journal. */
-export function startAt(checkpoint: u32, journalled: u32): void {
-  const region = Region.get();
-  region.journalled = journalled;
-  region.setCommitted(checkpoint);
-  region.setInterval(checkpoint);
-}
-
-export function addSegment(bytes: u32): u32 {
-  return Shmem.addSegment(bytes);
-}
-
-export function publishRegion(): void {
-  Shmem.publish();
-}
-
-export function setStatus(status: u32): void {
-  Region.get().setStatus(status);
-}
+// ── Backends ─────────────────────────────────────────────────────────────────────────────────────
 
 /** Ends the region as after a crash, for a POISON_ reason, and wakes everybody. */
 export function poison(reason: u32): void {
@@ -110,8 +63,6 @@ export function poison(reason: u32): void {
 export function wakeEverybody(): void {
   Reap.wakeEverybody();
 }
-
-// ── Backends ─────────────────────────────────────────────────────────────────────────────────────
 
 export function claimSlot(threadId: u32, helper: u32): i32 {
   return Slot.claim(threadId, helper != 0);
@@ -153,7 +104,7 @@ export function slotAddress(slot: u32): u32 {
 /** Leaves the region and gives back what this backend still holds; ST_BUSY: call again. */
 export function leave(): i32 {
   Slot.mine().advance(LIFE_ACTIVE, LIFE_EXITING);
-  return Reap.backend(me);
+  return CatalogReap.backend(me) == ST_OK ? Reap.backend(me) : ST_BUSY;
 }
 
 /** Declares a backend dead; 0 if its slot is free. Only with proof that its thread has stopped. */
@@ -163,7 +114,7 @@ export function markDead(slot: u32): u32 {
 }
 
 export function reap(slot: u32): i32 {
-  return Reap.backend(slot);
+  return CatalogReap.backend(slot) == ST_OK ? Reap.backend(slot) : ST_BUSY;
 }
 
 export function sleep(milliseconds: i32): i32 {

@@ -5,6 +5,7 @@
 
 import { bufferRows } from "./buffers.bench.ts";
 import { cacheRows } from "./cache.bench.ts";
+import { catalogRows } from "./catalog.bench.ts";
 import { contextRows } from "./contexts.bench.ts";
 import type { Row } from "./harness.ts";
 import { journalRows } from "./journal.bench.ts";
@@ -28,6 +29,7 @@ export const rows: readonly Row[] = [
   ...workerRows,
   ...lockRows,
   ...lwlockRows,
+  ...catalogRows,
   ...recordRows,
   ...largeRows,
   ...cacheRows,

@@ -94,6 +94,14 @@ export { type AdvisoryKey, AdvisoryLocks } from "./shared/advisory-locks.ts";
 export { Backend } from "./shared/backend.ts";
 export type { BackendOptions, CreateOptions } from "./shared/backend-options.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
+export {
+  CacheReference,
+  Catalog,
+  CatalogCache,
+  type CatalogDefinition,
+} from "./shared/catalog.ts";
+export type { CatalogKey } from "./shared/catalog-keys.ts";
+export { CatalogRelation, type CatalogRow } from "./shared/catalog-relation.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export {
   type AsyncWaitOptions,

@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import * as activityConstants from "../assembly/common/activity-constants.ts";
+import * as cacheConstants from "../assembly/common/cache-constants.ts";
 import * as constants from "../assembly/common/constants.ts";
 import * as ioConstants from "../assembly/common/io-constants.ts";
 import * as lockConstants from "../assembly/common/lock-constants.ts";
@@ -16,6 +17,7 @@ const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url
 const document = readFileSync(at("../docs/memory-layout.md"), "utf8");
 const values: Readonly<Record<string, number>> = {
   ...constants,
+  ...cacheConstants,
   ...lockConstants,
   ...ioConstants,
   ...activityConstants,
@@ -121,10 +123,13 @@ describe("docs/memory-layout.md", () => {
     const buffers = 16384;
     const backends = 22;
     const helpers = 5;
-    const pages = instance("shared", sharedMemory(1)).regionPages(buffers, backends, 0, 1, 64);
+    const pages = instance("shared", sharedMemory(1)).regionPages(
+      ...[buffers, backends, 0, 1, 64, 0, 0, 1024],
+    );
     const memory = sharedMemory(pages);
     const bytes = pages * constants.WASM_PAGE_BYTES;
-    instance("shared", memory).createRegion(bytes, buffers, backends, 1, helpers, 1, 64);
+    const sizes = [buffers, backends, 1, helpers, 1, 64, 0, 0, 1024];
+    instance("shared", memory).createRegion(bytes, ...sizes);
     const index = new DataView(memory.buffer, constants.REGION_HEADER_BYTES);
     const expected = Array.from({ length: constants.PARTS }, (_, part) => {
       const entry = part * constants.INDEX_ENTRY_BYTES;

@@ -350,8 +350,10 @@ export const PART_ACTIVITY = 20;
 export const PART_DEADLOCK = 21;
 export const PART_LWLOCKS = 22;
 export const PART_CONDITIONS = 23;
-export const PART_BLOCKS = 24;
-export const PARTS = 25;
+export const PART_SINVAL = 24;
+export const PART_CATALOG = 25;
+export const PART_BLOCKS = 26;
+export const PARTS = 27;
 
 // ── Shared memory: backend slots ─────────────────────────────────────────────────────────────────
 

@@ -12,6 +12,7 @@
 // 160 strong flags · lock states · lock state bytes · records a backend
 // 176 fast path mask · deadlock · poisoned · LWLocks
 // 192 their number · bytes of one · conditions · their number
+// 208 ring of invalidations
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -119,6 +120,8 @@ export class Region {
   lwlockBytes: u32;
   conditions: usize;
   conditionCount: u32;
+  /** Address of the ring of invalidations; 0 without a catalog cache. */
+  sinval: u32;
 
   /** The one region of this memory. */
   @inline static get(): Region {

@@ -3,8 +3,8 @@
 //
 //   header · index · slots · locks · partitions · strategy · departed · statistics · descriptors
 //   · table · holds · checkpoint · imaged · slot pages · I/O queue · lock records · lock table
-//   · lock partitions · strong flags · fast paths · deadlock · activity · LWLocks · conditions
-//   · blocks · user segments · free tail
+//   · lock partitions · strong flags · fast paths · activity · deadlock · LWLocks · conditions
+//   · invalidations · catalog cache · blocks · user segments · free tail
 //
 // Every part begins on a cache line; pages begin on a multiple of their size. The index holds one
 // entry a part in the order of PART_, user segments behind; TypeScript writes the names, because
@@ -30,6 +30,7 @@ import {
   PANIC_LAYOUT,
   PART_ACTIVITY,
   PART_BLOCKS,
+  PART_CATALOG,
   PART_CHECKPOINT,
   PART_CONDITIONS,
   PART_DEADLOCK,
@@ -47,6 +48,7 @@ import {
   PART_LOCKS,
   PART_LWLOCKS,
   PART_PARTITIONS,
+  PART_SINVAL,
   PART_SLOT_PAGES,
   PART_SLOTS,
   PART_STATISTICS,
@@ -63,6 +65,7 @@ import {
 } from "../common/constants";
 import { IO_QUEUE_HEADER_BYTES, IO_REQUEST_BYTES, IO_REQUESTS } from "../common/io-constants";
 import { LWLOCK_ROW_OFFSET } from "../common/lock-constants";
+import { CacheParts } from "./cache-parts";
 import { LockParts } from "./lock-parts";
 import { Region } from "./region";
 
@@ -92,8 +95,12 @@ export class Shmem {
     locks: u32,
     lwlocks: u32,
     conditions: u32,
+    catalog: u32,
   ): u64 {
     if (LockParts.has(part)) return LockParts.bytes(part, backends, locks);
+    if (part == PART_SINVAL || part == PART_CATALOG) {
+      return CacheParts.bytes(part, backends, catalog);
+    }
     switch (part) {
       case PART_HEADER:
         return REGION_HEADER_BYTES;
@@ -162,7 +169,8 @@ export class Shmem {
    * Wasm pages of a region; more than a memory can have if the request is too large.
    * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line; `queued` is
    * 0 without a queue for I/O workers, `locks` is max_locks_per_transaction, 0 without a lock
-   * table; `lwlocks` and `conditions` are those of the user.
+   * table; `lwlocks` and `conditions` are those of the user; `catalog` is catalog_cache_size in kB,
+   * 0 without a catalog cache.
    */
   static regionPages(
     buffers: u32,
@@ -172,12 +180,22 @@ export class Shmem {
     locks: u32,
     lwlocks: u32,
     conditions: u32,
+    catalog: u32,
   ): u32 {
     let bytes: u64 = segmentBytes;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
       if (part == PART_BLOCKS) continue;
-      bytes += Shmem.partBytes(part, buffers, backends, queued, locks, lwlocks, conditions);
       bytes += BLOCK_BYTES;
+      bytes += Shmem.partBytes(
+        part,
+        buffers,
+        backends,
+        queued,
+        locks,
+        lwlocks,
+        conditions,
+        catalog,
+      );
     }
     bytes += <u64>buffers * BLOCK_BYTES;
     return <u32>min<u64>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES, u32.MAX_VALUE);
@@ -194,6 +212,7 @@ export class Shmem {
     locks: u32,
     lwlocks: u32,
     conditions: u32,
+    catalog: u32,
   ): void {
     const region = Region.get();
     region.version = REGION_VERSION;
@@ -209,12 +228,24 @@ export class Shmem {
     region.columnBytes = Shmem.columnBytes(buffers);
     region.imagedMask = Shmem.imagedCount(buffers) - 1;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
-      const size = Shmem.partBytes(part, buffers, backends, queued, locks, lwlocks, conditions);
+      const size = Shmem.partBytes(
+        part,
+        buffers,
+        backends,
+        queued,
+        locks,
+        lwlocks,
+        conditions,
+        catalog,
+      );
       Shmem.carve(region, <u32>size, Shmem.alignment(part));
     }
     Shmem.keepAddresses(region);
     if (queued != 0) region.ioQueue = Shmem.address(PART_IO_QUEUE);
     if (locks != 0) Shmem.keepLockAddresses(region, backends, locks);
+    if (catalog == 0) return;
+    const ring = Shmem.address(PART_SINVAL);
+    CacheParts.create(region, backends, catalog, ring, Shmem.address(PART_CATALOG));
   }
 
   /** Carves a segment of the user's own; returns its address, or 0 if the region is full. */

@@ -17,7 +17,11 @@
 //
 // PostgreSQL: src/backend/storage/lmgr/lwlock.c, LWLockAcquire (the role)
 
-import { WAIT_BUFFER_MAPPING, WAIT_LOCK_MANAGER } from "../common/activity-constants";
+import {
+  WAIT_BUFFER_MAPPING,
+  WAIT_LOCK_MANAGER,
+  WAIT_SINVAL_WRITE,
+} from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {
@@ -71,10 +75,16 @@ export class OwnerLock {
   private sleepUntilFree(): void {
     const seen = this.flagWaiter();
     if (seen == 0) return;
-    const ofPages = this.address() < Region.get().lockPartitions;
-    const event = ofPages ? WAIT_BUFFER_MAPPING : WAIT_LOCK_MANAGER;
-    Sleep.prepare(this.address(), seen, ST_WAIT, event);
+    Sleep.prepare(this.address(), seen, ST_WAIT, this.waitEvent());
     Sleep.through(LOOK_AGAIN_MS);
+  }
+
+  /** What others see meanwhile, told by where the lock lies. */
+  private waitEvent(): u32 {
+    const region = Region.get();
+    if (this.address() == <usize>region.sinval) return WAIT_SINVAL_WRITE;
+    const ofPages = this.address() < <usize>region.lockPartitions;
+    return ofPages ? WAIT_BUFFER_MAPPING : WAIT_LOCK_MANAGER;
   }
 
   /**

@@ -8,6 +8,7 @@ export interface SharedExports {
    * @param queued - 1 with a queue for I/O workers; absent is 0, as in createRegion
    * @param locks - max_locks_per_transaction; absent or 0: no lock table
    * @param lwlocks - locks of the user, and then conditions
+   * @param catalog - catalog_cache_size in kB; absent or 0: no catalog cache
    */
   regionPages(
     buffers: number,
@@ -17,6 +18,7 @@ export interface SharedExports {
     locks?: number,
     lwlocks?: number,
     conditions?: number,
+    catalog?: number,
   ): number;
   createRegion(
     bytes: number,
@@ -28,6 +30,7 @@ export interface SharedExports {
     locks?: number,
     lwlocks?: number,
     conditions?: number,
+    catalog?: number,
   ): void;
   startAt(checkpoint: number, journalled: number): void;
   addSegment(bytes: number): number;
@@ -146,6 +149,32 @@ export interface SharedExports {
   lockReleaseAll(levels: number, method: number): number;
   lockTableStill(): number;
   lockTableFree(): void;
+
+  catalogRow(): number;
+  catalogJoin(): void;
+  catalogNumber(): number;
+  catalogFindWords(
+    catalog: number,
+    count: number,
+    one: number,
+    two: number,
+    three: number,
+    four: number,
+  ): number;
+  catalogFind(catalog: number, keyBytes: number): number;
+  catalogRelease(entry: number): number;
+  catalogHash(catalog: number, keyBytes: number): number;
+  catalogBegin(): number;
+  /** @param rowBytes - -1: there is no such row */
+  catalogReserve(catalog: number, keyBytes: number, rowBytes: number): number;
+  catalogPublish(entry: number, since: number): number;
+  catalogDiscard(entry: number): void;
+  catalogAnnounce(value: number): void;
+  catalogInvalidate(catalog: number, hash: number): number;
+  catalogInvalidateAll(catalog: number): number;
+  catalogReceive(): number;
+  catalogHolders(entry: number): number;
+  catalogState(entry: number): number;
 
   lockShare(buffer: number): number;
   lockExclusive(buffer: number): number;

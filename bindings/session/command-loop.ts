@@ -47,6 +47,8 @@ export interface LoopGround {
   readonly transactions: Transactions;
   readonly messages: Messages;
   createTemporaryFile(context: MemoryContext, onClose: () => void): TemporaryFile;
+  /** A statement is about to begin. */
+  starting(): void;
   /** The session has given back everything: the backend may go, if it was attached for it. */
   ended(): void;
 }
@@ -309,6 +311,7 @@ export class CommandLoop {
   #activate(running: Running): void {
     const { transactions, memory, settings } = this.ground;
     const { portal, cancellation, query } = running;
+    this.ground.starting();
     this.#running = running;
     portal.status = "active";
     running.prior = memory.current;

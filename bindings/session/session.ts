@@ -14,6 +14,7 @@ import type { BackendOptions } from "../shared/backend-options.ts";
 import type { SharedMemoryHandle } from "../shared/handle.ts";
 import type { ParameterValue } from "../shared/parameter-texts.ts";
 import type { ParameterName } from "../shared/parameters.ts";
+import { CacheReferences } from "./cache-references.ts";
 import { CommandLoop, type QueryOptions } from "./command-loop.ts";
 import type { Cursor, RowSource } from "./cursor.ts";
 import { HeldLocks } from "./held-locks.ts";
@@ -82,15 +83,19 @@ export class Session {
     const locks = new HeldLocks(backend.locks, () => transactions.owner);
     this.#variables = variables;
     this.#transactions = transactions;
+    const references = new CacheReferences(backend.catalog, () => transactions);
+    listeners.add((event) => references.onTransaction(event));
     const ended = (): void => {
       locks.close();
       backend.beforeDetach(() => {});
+      references.close();
       backendsInUse.delete(backend);
       if (ownsBackend) backend.detach();
     };
     this.#loop = new CommandLoop({
       ...{ backend, memory, settings, variables, portals, transactions, messages, ended },
       createTemporaryFile: (context, onClose) => backend.createTemporaryFile(context, onClose),
+      starting: () => backend.catalog.accept(),
     });
     const { applicationName = "" } = options as ConnectOptions;
     for (const [name, value] of Object.entries({

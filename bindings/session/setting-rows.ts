@@ -83,6 +83,8 @@ const CATEGORIES: Readonly<Partial<Record<ParameterName, string>>> = {
   bgwriter_lru_maxpages: WRITER,
   bgwriter_lru_multiplier: WRITER,
   block_size: PRESET,
+  catalog_cache_private_size: MEMORY,
+  catalog_cache_size: MEMORY,
   checkpoint_completion_target: CHECKPOINTS,
   checkpoint_timeout: CHECKPOINTS,
   client_min_messages: STATEMENTS,

@@ -20,6 +20,7 @@ import type { StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import { BatchWriter } from "./batch-writer.ts";
 import { BufferPool } from "./buffers.ts";
+import { CatalogCache } from "./catalog.ts";
 import { Checkpoints } from "./checkpoint.ts";
 import { IoCounts } from "./io-counts.ts";
 import { IoQueue } from "./io-queue.ts";
@@ -66,6 +67,7 @@ export class BackendParts {
   readonly buffers: BufferPool;
   readonly local: LocalBuffers;
   readonly locks: LockManager;
+  readonly catalog: CatalogCache;
   /** What a background writer or checkpointer of this backend is made of. */
   readonly writers: WriterGround;
   readonly prewarm: Prewarm;
@@ -106,7 +108,11 @@ export class BackendParts {
     this.buffers = new BufferPool({
       ...{ attachment, journal, io, pages: this.pages, local: this.local, settings, ...drivers },
     });
-    this.locks = lockManager(ground, drivers);
+    const { memory } = ground;
+    const { runSync } = drivers;
+    this.catalog = new CatalogCache({ attachment, memory, values: settings.values, runSync });
+    attachment.interrupts.onCatchUp(() => this.catalog.accept());
+    this.locks = lockManager(ground, drivers, () => this.catalog.accept());
     this.prewarm = new Prewarm(this.buffers, io, settings);
   }
 
@@ -136,7 +142,11 @@ export class BackendParts {
   }
 }
 
-function lockManager({ attachment, settings, warn }: BackendGround, drivers: Drivers): LockManager {
+function lockManager(
+  { attachment, settings, warn }: BackendGround,
+  drivers: Drivers,
+  acquired: () => void,
+): LockManager {
   const views = new LockViews(attachment, settings.slots);
   const log = new LockWaitLog(views, warn, attachment.slot);
   const { values } = settings;
@@ -148,6 +158,7 @@ function lockManager({ attachment, settings, warn }: BackendGround, drivers: Dri
       return values.log_lock_waits ? log : undefined;
     },
   });
+  waits.onAcquired(acquired);
   const exports = (): SharedExports => attachment.exports;
   const ground = {
     ...{ exports, waits, warn, ...drivers },

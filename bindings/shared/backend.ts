@@ -20,6 +20,7 @@ import type { Attachment } from "./attachment.ts";
 import type { BackendOptions, CreateOptions } from "./backend-options.ts";
 import { BackendParts } from "./backend-parts.ts";
 import { type BufferPool, leakWarning } from "./buffers.ts";
+import type { CatalogCache } from "./catalog.ts";
 import type { CheckpointOptions, CheckpointResult } from "./checkpoint.ts";
 import type { ConditionVariable, Latch } from "./condition-variable.ts";
 import { watchWorkers } from "./forwarding.ts";
@@ -56,6 +57,8 @@ export class Backend {
   readonly buffers: BufferPool;
   /** Heavyweight locks, and advisory ones. */
   readonly locks: LockManager;
+  /** Rows that describe things, found by their keys. */
+  readonly catalog: CatalogCache;
   /** Buffers, I/O, checkpoints of the whole region as the rows of PostgreSQL's views. */
   readonly views: SharedViews;
   /** Place in the region, 1 to max_connections; above that for helper threads. */
@@ -97,6 +100,7 @@ export class Backend {
     this.buffers = this.#parts.buffers;
     this.locks = this.#parts.locks;
     this.#waits = new NamedWaits({ attachment, ...this.#parts.drivers }, parts.handle.waits);
+    this.catalog = this.#parts.catalog;
     const { exports } = attachment;
     this.views = new SharedViews({ handle: parts.handle, exports, mustBeOpen: mustBeAttached });
     this.#forgetExit = atThreadExit(() => this.detach());

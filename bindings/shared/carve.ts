@@ -54,6 +54,8 @@ const PART_NAMES = [
   "Deadlock Detector",
   "Named LWLocks",
   "Named Condition Variables",
+  "shmInvalBuffer",
+  "Catalog Cache",
   "Buffer Blocks",
 ] as const;
 
@@ -80,10 +82,10 @@ export function carve(
   const memory = reserve(pagesFor(module, settings, segmentBytes, waits), settings);
   const exports = instantiate<SharedExports>(module, memory);
   const checksums = settings.dataChecksums ? 1 : 0;
-  const locks = settings.values.max_locks_per_transaction;
+  const { max_locks_per_transaction: locks, catalog_cache_size: catalog } = settings.values;
   const bytes = memory.buffer.byteLength;
   const wanted = [queued(settings), locks, waits.locks.length, waits.conditions.length] as const;
-  exports.createRegion(bytes, sharedBuffers, slots, checksums, helperSlots, ...wanted);
+  exports.createRegion(bytes, sharedBuffers, slots, checksums, helperSlots, ...wanted, catalog);
   waits.policies.forEach((policy, lock) => {
     exports.setLwlockPolicy(lock, policy);
   });
@@ -113,9 +115,9 @@ function pagesFor(
   const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
   const exports = instantiate<SharedExports>(module, probe);
   const { sharedBuffers, slots } = settings;
-  const heavy = settings.values.max_locks_per_transaction;
+  const { max_locks_per_transaction: heavy, catalog_cache_size: catalog } = settings.values;
   const wanted = [queued(settings), heavy, locks.length, conditions.length] as const;
-  return exports.regionPages(sharedBuffers, slots, segmentBytes, ...wanted) >>> 0;
+  return exports.regionPages(sharedBuffers, slots, segmentBytes, ...wanted, catalog) >>> 0;
 }
 
 /** 1 if the region has a queue for I/O workers. */

@@ -15,6 +15,7 @@
 
 import {
   INTERRUPT_CANCEL,
+  INTERRUPT_CATCH_UP,
   INTERRUPT_TERMINATE,
   INTERRUPTS_THAT_BREAK,
   LIFE_ACTIVE,
@@ -62,6 +63,7 @@ export class Interrupts {
   #ignoresCancel = false;
   readonly #raised = new Set<() => void>();
   #closed = false;
+  #catchUp: () => void = () => {};
 
   /** @param timeoutMs - statement_timeout; 0 is none */
   constructor(words: Int32Array, slotAddress: number, timeoutMs: number) {
@@ -84,6 +86,11 @@ export class Interrupts {
   /** Sets statement_timeout for statements that begin from now on; 0 is none. */
   limit(milliseconds: number): void {
     this.#timeoutMs = milliseconds;
+  }
+
+  /** Calls `listener` in the event loop when this backend has fallen behind with its messages. */
+  onCatchUp(listener: () => void): void {
+    this.#catchUp = listener;
   }
 
   /** This backend works for others, and without end: only termination reaches it. */
@@ -166,8 +173,15 @@ export class Interrupts {
       if ((bits & INTERRUPTS_THAT_BREAK) !== 0) this.#notice();
       if (this.#reason !== undefined) return onTerminate();
       if ((bits & INTERRUPT_CANCEL) !== 0) continue;
+      if ((bits & INTERRUPT_CATCH_UP) !== 0) this.#receive();
       await waitAsync(this.#words, this.#index, bits).value;
     }
+  }
+
+  /** Receiving clears the bit; where nothing is received it is cleared all the same. */
+  #receive(): void {
+    this.#catchUp();
+    Atomics.and(this.#words, this.#index, ~INTERRUPT_CATCH_UP);
   }
 
   #notice(): void {

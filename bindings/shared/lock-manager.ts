@@ -151,6 +151,7 @@ export class LockManager extends AdvisoryLocks {
     const status = this.ground.exports().lockRelation(relation, numberOf(mode), flags);
     if (status >= ST_OK) {
       if (level === "transaction") this.#took(relation, mode);
+      if (status === ST_OK) this.ground.waits.acquired();
       return;
     }
     const request = this.#request({ type: "relation", relation }, mode, { level });

@@ -67,10 +67,21 @@ export class LockWaits {
   observer: LockObserver | undefined;
   readonly #attachment: Attachment;
   readonly #habits: WaitHabits;
+  #acquired = (): void => {};
 
   constructor(attachment: Attachment, habits: WaitHabits) {
     this.#attachment = attachment;
     this.#habits = habits;
+  }
+
+  /** Calls `listener` after a lock was taken that was not held in that mode before. */
+  onAcquired(listener: () => void): void {
+    this.#acquired = listener;
+  }
+
+  /** A lock was taken: what others have changed under it is looked at before it is relied on. */
+  acquired(): void {
+    this.#acquired();
   }
 
   /**
@@ -79,6 +90,7 @@ export class LockWaits {
   *acquire(request: LockRequest): Routine<number> {
     const status = yield* this.#acquire(request);
     if (status >= ST_OK) this.took(request.words, request.mode, request.level);
+    if (status === ST_OK) this.#acquired();
     return status;
   }
 

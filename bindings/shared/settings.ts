@@ -26,6 +26,13 @@ export interface Settings {
   readonly deadlock_timeout?: string | number;
   /** How long a lock is waited for at all; a bare number is ms. Default 0, for ever. */
   readonly lock_timeout?: string | number;
+  /**
+   * Shared entries of the catalog cache. Default `"1MB"`; a bare number is kB; 64 kB and more.
+   * Ours: PostgreSQL's caches are private and have no limit.
+   */
+  readonly catalog_cache_size?: string | number;
+  /** What a backend keeps of them for itself. Default `"1MB"`; a bare number is kB. Ours. */
+  readonly catalog_cache_private_size?: string | number;
   /** Whether pages carry a checksum. Default on. */
   readonly data_checksums?: string | number | boolean;
   /** Sleep of the background writer between rounds. Default `"200ms"`; a bare number is ms. */
@@ -97,6 +104,10 @@ export interface SettingValues {
   readonly deadlock_timeout: number;
   /** Milliseconds. */
   readonly lock_timeout: number;
+  /** kB. */
+  readonly catalog_cache_size: number;
+  /** kB. */
+  readonly catalog_cache_private_size: number;
   readonly data_checksums: boolean;
   /** Milliseconds. */
   readonly bgwriter_delay: number;

@@ -6,28 +6,34 @@ import { buildTable, nothingLoaded } from "./load.ts";
 import type { FlightsSource, LoadOutcome, LoadProgress } from "./messages.ts";
 import { NO_PAGE, PageWriter } from "./pages.ts";
 import { type FlightColumns, withFlights } from "./parquet.ts";
+import type { TableCatalog } from "./table-catalog.ts";
 
 /** Rows between two reports of progress. */
 const PROGRESS_ROWS = 30_000;
 
+const COLUMNS = ["date", "delay", "distance", "origin", "destination"].map((name) => ({ name }));
+
 type OnProgress = (progress: LoadProgress) => void;
 
 /**
- * Loads the flights unless their relation exists.
+ * Loads the flights unless the catalog has them.
  *
  * @throws Error when the file cannot be read or a value does not fit its column
  */
 export async function ensureFlightsLoaded(
   backend: Backend,
+  tables: TableCatalog,
   source: FlightsSource,
   onProgress: OnProgress,
 ): Promise<LoadOutcome> {
-  const { relation } = source;
-  if (backend.relationNamesSync().includes(relation)) {
-    return nothingLoaded(backend.openRelationSync(relation).blocksSync());
+  const { relation: name, path } = source;
+  if (tables.find(name) !== undefined) {
+    return nothingLoaded(backend.openRelationSync(name).blocksSync());
   }
-  return await buildTable(backend, relation, onProgress, (unfinished) =>
-    copyRows(backend, unfinished, source, onProgress),
+  return await buildTable(
+    { backend, tables, name, onProgress },
+    (unfinished) => copyRows(backend, unfinished, source, onProgress),
+    (rows) => ({ kind: "flights", rows, source: { path }, columns: COLUMNS }),
   );
 }
 

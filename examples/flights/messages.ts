@@ -52,8 +52,6 @@ export interface LoadRequest {
 
 /** A CSV table, with what a query does with it. */
 export interface CsvPlan extends CsvTable {
-  /** First block that has rows. */
-  readonly firstBlock: number;
   /** Index of the column to group by. */
   readonly groupBy: number;
   /** Index of the column to aggregate. */

@@ -5,12 +5,18 @@
  */
 
 import { parentPort, workerData } from "node:worker_threads";
-import { Backend, type Relation, type SharedMemoryHandle } from "../../bindings/index.ts";
+import {
+  Backend,
+  PallocError,
+  type Relation,
+  type SharedMemoryHandle,
+} from "../../bindings/index.ts";
 import { FLOW_SEGMENT, GroupFlow } from "./flow.ts";
 import { type Holdings, holdingsOf } from "./leaks.ts";
 import { type QueryMessage, type QueryRequest, reportOf } from "./messages.ts";
 import { PartialQuery, type PartialResult, type Plan, type SendGroups } from "./query.ts";
 import { ParallelScan, SCAN_SEGMENT } from "./scan.ts";
+import { TableCatalog } from "./table-catalog.ts";
 
 /** `workerData` of this file. */
 export interface QueryWorkerData {
@@ -88,6 +94,10 @@ function answer(
 
 function openTable(backend: Backend, name: string): Relation {
   try {
+    // The catalog knows of complete tables alone.
+    if (new TableCatalog(backend).find(name) === undefined) {
+      throw new PallocError("42P01", `relation "${name}" does not exist`);
+    }
     return backend.openRelationSync(name);
   } catch (error) {
     backend.detach();

@@ -96,7 +96,6 @@ export class PartialQuery {
   readonly #backend: Backend;
   readonly #pool: BufferPool;
   readonly #relation: Relation;
-  readonly #firstBlock: number;
   readonly #tuple: MemoryContext;
   readonly #aggregate: HashAggregate;
   readonly #consumer: RowConsumer;
@@ -110,7 +109,6 @@ export class PartialQuery {
     this.#backend = backend;
     this.#pool = pool;
     this.#relation = relation;
-    this.#firstBlock = csv?.firstBlock ?? 0;
     const tuple = executor.createChild("ExprContext");
     this.#tuple = tuple;
     const createFile = (context: MemoryContext): TemporaryFile =>
@@ -136,7 +134,7 @@ export class PartialQuery {
    * @throws DataCorruptedError when a page does not hold what was written
    */
   run(scan: ParallelScan, onRange: (first: number) => void, send: SendGroups): PartialResult {
-    const source = blocksOf(scan, this.#firstBlock, onRange);
+    const source = blocksOf(scan, onRange);
     readPages(this.#backend, this.#relation, source, (page, block) => this.#scanPage(page, block));
     let groups = 0;
     this.#aggregate.drainPacked((packed, count) => {
@@ -174,12 +172,8 @@ export class PartialQuery {
   }
 }
 
-/** The blocks of a backend's ranges, one by one. @param least - blocks before it have no rows */
-function blocksOf(
-  scan: ParallelScan,
-  least: number,
-  onRange: (first: number) => void,
-): () => number | undefined {
+/** The blocks of a backend's ranges, one by one. */
+function blocksOf(scan: ParallelScan, onRange: (first: number) => void): () => number | undefined {
   let first = SCAN_DONE;
   let next = 0;
   let end = 0;
@@ -188,7 +182,7 @@ function blocksOf(
       if (first !== SCAN_DONE) onRange(first);
       first = scan.nextRange();
       if (first === SCAN_DONE) return undefined;
-      next = Math.max(first, least);
+      next = first;
       end = Math.min(first + BLOCKS_PER_RANGE, scan.blocks);
     }
     next += 1;

@@ -168,8 +168,8 @@ describe("a table", () => {
     const args = ask(path, "k", "v");
     const load = async (more: string[] = []): Promise<[boolean, number]> => {
       const report = await reportOf([...args, ...more], directory);
-      // The table of before is gone from the directory: one relation, one file.
-      expect(readdirSync(join(directory, "base"))).toHaveLength(1);
+      // The table of before is gone from the directory: one table and the catalog, a file each.
+      expect(readdirSync(join(directory, "base"))).toHaveLength(2);
       return [report.load.loaded, rowsOf(report).get("a")?.max ?? 0];
     };
     expect(await load()).toEqual([true, 1]);

@@ -88,7 +88,8 @@ describe("the first run", () => {
       expect(use?.batches).toBeGreaterThan(1);
       expect(use?.diskBytes).toBeGreaterThan(1024 * 1024);
     }
-    expect(readdirSync(join(full, "base"))).toHaveLength(1);
+    // The table and the catalog: no temporary file is left.
+    expect(readdirSync(join(full, "base"))).toHaveLength(2);
   });
 
   test("gives the same groups again after that, and leaves nothing over", () => {
@@ -112,6 +113,7 @@ describe("the first run", () => {
         "    HashAgg hashed tuples",
         "    HashAgg meta context",
         "    ExprContext",
+        "  CacheMemoryContext",
         "  ErrorContext",
         "Grand total",
       ]);
@@ -322,6 +324,7 @@ describe("a backend whose thread ends while it scans", () => {
         ),
       });
       expect(deaths).toHaveLength(1);
+      // The leader, and the backend that is left.
       expect(job.shared.backends()).toHaveLength(2);
       expect(job.shared.usageCounts().every(({ pinned }) => pinned === 0)).toBe(true);
 

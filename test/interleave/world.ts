@@ -14,11 +14,13 @@ import {
   LIFE_CLAIMED,
   LIFE_FREE,
   NAMED_LOCKS,
+  PART_CATALOG,
   PART_DEADLOCK,
   PART_FAST_PATH,
   PART_LOCK_PARTITIONS,
   PART_LOCK_RECORDS,
   PART_LOCK_TABLE,
+  PART_SINVAL,
   PART_STRONG,
   SLOT_BYTES,
   STATE_TAG_VALID,
@@ -65,6 +67,8 @@ const LOCK_PARTS = [
   PART_FAST_PATH,
   PART_DEADLOCK,
 ];
+/** The catalog cache; empty without. */
+const CATALOG_PARTS = [PART_SINVAL, PART_CATALOG];
 /** In the region's header. */
 const IMAGED_MASK_WORD = 32;
 const QUEUE_WORD = 33;
@@ -119,6 +123,8 @@ export interface Shape {
   readonly locks?: number;
   /** Locks and conditions of the user, so many each. */
   readonly named?: number;
+  /** catalog_cache_size in kB; 0 or nothing: no catalog cache. */
+  readonly catalog?: number;
 }
 
 /** Memory, storage and one instance a slot. */
@@ -144,7 +150,7 @@ export class World {
     slots: number,
     host: (slot: number) => HostFunctions,
     env: (slot: number) => HostFunctions = () => ({}),
-    { queued = false, imagedEntries, locks = 0, named = 0 }: Shape = {},
+    { queued = false, imagedEntries, locks = 0, named = 0, catalog = 0 }: Shape = {},
   ) {
     this.buffers = buffers;
     this.slots = slots;
@@ -152,7 +158,8 @@ export class World {
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
     const stacks = slots * STACK_BYTES;
     const sizing = makeInstance(module, probe, host(0), env(0));
-    const pages = sizing.regionPages(buffers, slots, stacks, queued ? 1 : 0, locks, named, named);
+    const sizes = [queued ? 1 : 0, locks, named, named, catalog] as const;
+    const pages = sizing.regionPages(buffers, slots, stacks, ...sizes);
     this.memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     this.u32 = new Uint32Array(this.memory.buffer);
     this.u16 = new Uint16Array(this.memory.buffer);
@@ -161,7 +168,7 @@ export class World {
     );
     const owner = this.instance(0);
     const bytes = this.memory.buffer.byteLength - stacks;
-    owner.createRegion(bytes, buffers, slots, 0, 0, queued ? 1 : 0, locks, named, named);
+    owner.createRegion(bytes, buffers, slots, 0, 0, ...sizes);
     if (imagedEntries !== undefined) this.u32[IMAGED_MASK_WORD] = imagedEntries - 1;
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
@@ -281,7 +288,7 @@ export class World {
       [this.at.heads, (this.at.headMask + 1) * WORD_BYTES],
       [this.at.holds, this.slots * this.at.columnBytes],
       [this.at.imaged, (this.at.imagedMask + 1) * IMAGED_ENTRY_BYTES],
-      ...LOCK_PARTS.map((part) => this.part(part)),
+      ...[...LOCK_PARTS, ...CATALOG_PARTS].map((part) => this.part(part)),
     ];
     if (this.at.queue !== 0) {
       const requests = this.slots * (CACHE_LINE_BYTES + IO_REQUESTS * IO_REQUEST_BYTES);

@@ -43,6 +43,8 @@ export interface RawRegionOptions {
   /** Locks, and conditions, of the user. Default none. */
   readonly lwlocks?: number;
   readonly conditions?: number;
+  /** catalog_cache_size in kB. Default 0: no catalog cache. */
+  readonly catalog?: number;
   readonly host?: HostFunctions;
 }
 
@@ -59,7 +61,7 @@ export class RawRegion {
 
   constructor(options: RawRegionOptions = {}) {
     const { checked = false, buffers = 16, backends = 3, checksums = false, host = {} } = options;
-    const { locks = 0, lwlocks = 0, conditions = 0 } = options;
+    const { locks = 0, lwlocks = 0, conditions = 0, catalog = 0 } = options;
     const queued = options.queue === true ? 1 : 0;
     const module = compileSync("shared", checked);
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
@@ -71,12 +73,13 @@ export class RawRegion {
       locks,
       lwlocks,
       conditions,
+      catalog,
     );
     const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     const make = (): SharedExports => instantiate<SharedExports>(module, memory, host);
     const owner = make();
     const { byteLength } = memory.buffer;
-    const wanted = [0, queued, locks, lwlocks, conditions] as const;
+    const wanted = [0, queued, locks, lwlocks, conditions, catalog] as const;
     owner.createRegion(byteLength, buffers, backends + 1, checksums ? 1 : 0, ...wanted);
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);

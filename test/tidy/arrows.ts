@@ -14,7 +14,7 @@ interface Layer {
   readonly packages?: RegExp;
 }
 
-const CONSTANTS = "assembly/common/((io|lock|activity)-)?constants\\.ts";
+const CONSTANTS = "assembly/common/((io|lock|activity|cache)-)?constants\\.ts";
 
 /** What storage managers build on: the interface and shared parts, never another manager. */
 const MANAGERS = "(memory|node-fs|opfs|interlock)\\.ts$";

@@ -10,15 +10,10 @@ import { NO_ROOM, reserveRow } from "../heap.ts";
 import { buildTable, nothingLoaded } from "../load.ts";
 import type { CsvSource, LoadedTable, LoadOutcome, LoadProgress } from "../messages.ts";
 import { NO_PAGE, PageWriter } from "../pages.ts";
+import type { TableCatalog } from "../table-catalog.ts";
 import { ColumnFinder, columnIndex, requireNumbers } from "./columns.ts";
 import { CsvFile, placeOf } from "./file.ts";
-import {
-  type CsvTable,
-  generations,
-  readDescription,
-  tablePrefix,
-  writeDescription,
-} from "./table.ts";
+import { type CsvTable, generations, tablePrefix } from "./table.ts";
 import { RowEncoder } from "./tuple.ts";
 
 /** Rows between two reports of progress. */
@@ -42,6 +37,7 @@ export interface CsvLoad {
  */
 export async function ensureCsvLoaded(
   backend: Backend,
+  tables: TableCatalog,
   source: CsvSource,
   onProgress: OnProgress,
 ): Promise<CsvLoad> {
@@ -49,15 +45,17 @@ export async function ensureCsvLoaded(
   try {
     const prefix = tablePrefix(source.path, source.maxRows);
     const [newest = 0] = generations(backend.relationNamesSync(), prefix);
-    const known = newest > 0 && !source.reload;
-    const found = known ? findTable(backend, `${prefix}${newest}`, source, file) : undefined;
+    const catalog = { backend, tables, source };
+    const found = source.reload ? undefined : findTable(catalog, `${prefix}${newest}`, file);
     if (found !== undefined) return found;
 
     const table = await describe(file, source, onProgress);
     const relation = `${prefix}${newest + 1}`;
     const dropOlder = (): void => {
       for (const older of generations(backend.relationNamesSync(), prefix)) {
-        if (older <= newest) backend.dropRelationSync(`${prefix}${older}`);
+        if (older > newest) continue;
+        tables.remove(`${prefix}${older}`);
+        backend.dropRelationSync(`${prefix}${older}`);
       }
     };
     const fill = async (unfinished: Relation): Promise<number> => {
@@ -70,39 +68,42 @@ export async function ensureCsvLoaded(
       }
       return table.rows;
     };
-    const outcome = await buildTable(backend, relation, onProgress, fill);
+    const building = { backend, tables, name: relation, onProgress };
+    const outcome = await buildTable(building, fill, () => ({ kind: "csv", ...table }));
     // Known to the checkpoint that the load ended with: another one lets their files go.
     dropOlder();
     if (newest > 0) backend.checkpointSync();
-    return { outcome, table: tableOf(backend, relation, source) };
+    return { outcome, table: tableOf(catalog, relation, table) };
   } finally {
     await file.close();
   }
 }
 
+/** Where tables are described, and which is asked for. */
+interface CsvCatalog {
+  readonly backend: Backend;
+  readonly tables: TableCatalog;
+  readonly source: CsvSource;
+}
+
 /** The table if it is that of the file as it is now. */
-function findTable(
-  backend: Backend,
-  name: string,
-  source: CsvSource,
-  { identity }: CsvFile,
-): CsvLoad | undefined {
-  const relation = backend.openRelationSync(name);
-  const loaded = readDescription(backend, relation).table.source;
+function findTable(catalog: CsvCatalog, name: string, { identity }: CsvFile): CsvLoad | undefined {
+  const table = catalog.tables.find(name);
+  if (table?.kind !== "csv") return undefined;
+  const { source: loaded } = table;
   if (loaded.bytes !== identity.bytes || loaded.modified !== identity.modified) return undefined;
   return {
-    outcome: nothingLoaded(relation.blocksSync()),
-    table: tableOf(backend, name, source),
+    outcome: nothingLoaded(catalog.backend.openRelationSync(name).blocksSync()),
+    table: tableOf(catalog, name, table),
   };
 }
 
-function tableOf(backend: Backend, name: string, source: CsvSource): LoadedTable {
-  const { table, firstBlock } = readDescription(backend, backend.openRelationSync(name));
+function tableOf({ source }: CsvCatalog, relation: string, table: CsvTable): LoadedTable {
   const names = table.columns.map((column) => column.name);
   const groupBy = columnIndex(GROUP_BY, source.groupBy, names, source.path);
   const agg = columnIndex(AGG, source.agg, names, source.path);
   requireNumbers(AGG, table.columns[agg], source.path);
-  return { relation: name, csv: { ...table, firstBlock, groupBy, agg } };
+  return { relation, csv: { ...table, groupBy, agg } };
 }
 
 /** Reads the whole file, or as many rows as are wanted, without storing anything. */
@@ -143,7 +144,6 @@ async function copyRows(
   const pool = backend.buffers;
   const { path } = file.identity;
   const encoder = new RowEncoder(table.columns);
-  writeDescription(pool, writer, table);
   let rows = 0;
   const add = (values: readonly string[], line: number): void => {
     const row = atLine(path, line, () => encoder.encode(values));
