@@ -76,7 +76,7 @@ describe("a death while another leaves", () => {
   // with its own: a frame that the dead one was linking could be found and pinned before the owner
   // freed it, and was then read into although it had no page.
   const [configuration] = larger.filter(({ name }) => name === "miss + leave + miss");
-  const schedule = "o a25! o11 c b c o c4";
+  const schedule = "o a27! o6 c b c o c4";
 
   it("leaves the dead one's partition lock to the owner", () => {
     expect(configuration).toBeDefined();
