@@ -58,6 +58,15 @@ describe.each(builds)("a catalog relation, %s", (_, checked) => {
     expect(text(rows.readSync("a"))).toBe("newer");
   });
 
+  it("uses the room of what has moved to another page", async () => {
+    const { rows } = await open();
+    rows.writeSync(["a"], new Uint8Array(5_000));
+    rows.writeSync(["b"], new Uint8Array(2_000));
+    rows.writeSync(["a"], new Uint8Array(7_000));
+    rows.writeSync(["c"], new Uint8Array(5_000));
+    expect(rows.relation.blocksSync()).toBe(2);
+  });
+
   it.each([1, 2])("agrees with a Map over a random history, seed %i", async (seed) => {
     const { rows } = await open();
     const random = new Random(seed);

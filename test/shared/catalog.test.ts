@@ -151,6 +151,53 @@ describe.each(builds)("the catalog of a backend, %s", (_, checked) => {
     expect(rows.reads).toBe(4);
   });
 
+  it("does so for rows that the shared cache has no room for", async () => {
+    const { rows, one, mine, theirs } = await open();
+    rows.rows.set("long/1", "x".repeat(9_000));
+    rows.during = () => {
+      theirs.changeSync(["long", 1], () => rows.rows.set("long/1", "y".repeat(9_001)));
+      one.catalog.accept();
+    };
+    expect(known(mine, "long", 1)).toBe("y".repeat(9_001));
+    expect(known(mine, "long", 1)).toBe("y".repeat(9_001));
+  });
+
+  it("gives the memory of a dead entry back once, when nobody refers to it", async () => {
+    const { rows, one, mine } = await open();
+    const bytes = (): number => {
+      const context = one.memory.top.children().find(({ name }) => name === "CacheMemoryContext");
+      return context?.stats().usedBytes ?? 0;
+    };
+    const row = (letter: string): string => letter.repeat(1_000);
+    rows.rows.set("a/1", row("a"));
+    known(mine, "a", 1);
+    mine.invalidateAll();
+    const empty = bytes();
+    const held = mine.findSync("a", 1);
+    const full = bytes();
+    expect(full).toBeGreaterThan(empty);
+    mine.invalidateAll();
+    expect(bytes()).toBe(full);
+    rows.rows.set("a/1", row("b"));
+    known(mine, "a", 1);
+    expect(bytes() - full).toBe(full - empty);
+    held?.release();
+    expect(bytes()).toBe(full);
+    mine.invalidateAll();
+    expect(bytes()).toBe(empty);
+  });
+
+  it("keeps nothing beyond the limit, even if all it has is referred to", async () => {
+    const { rows, one, mine } = await open({ catalog_cache_private_size: "4kB" });
+    const held = Array.from({ length: 40 }, (_, key) => {
+      rows.rows.set(`k/${key}`, `row ${key}`.padEnd(200));
+      return mine.findSync("k", key);
+    });
+    expect(one.catalog.privateUse.bytes).toBeLessThanOrEqual(4_096);
+    expect(held.map((each) => each?.value.trim())).toEqual(held.map((_, key) => `row ${key}`));
+    for (const each of held) each?.release();
+  });
+
   it("keeps what was read once more when reading it has failed", async () => {
     const { rows, mine } = await open();
     rows.during = () => {
