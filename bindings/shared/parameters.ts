@@ -145,6 +145,27 @@ export const parameters: readonly Parameter[] = [
     min: BLOCK_BYTES,
     max: BLOCK_BYTES,
   },
+  // Ours, both: PostgreSQL's catalog caches are private and have no limit.
+  {
+    name: "catalog_cache_private_size",
+    vartype: "integer",
+    unit: "kB",
+    context: "user",
+    description: "Memory that a backend uses for catalog entries of its own.",
+    bootValue: 1024,
+    min: 0,
+    max: 1_048_576,
+  },
+  {
+    name: "catalog_cache_size",
+    vartype: "integer",
+    unit: "kB",
+    context: "postmaster",
+    description: "Memory for the entries of the catalog cache that all backends share.",
+    bootValue: 1024,
+    min: 64,
+    max: 1_048_576,
+  },
   {
     name: "checkpoint_completion_target",
     vartype: "real",
@@ -343,27 +364,6 @@ export const parameters: readonly Parameter[] = [
     bootValue: 16,
     min: 1,
     max: 987, // MAX_BACKENDS without the owner, two writers and 32 I/O workers
-  },
-  // Ours, both: PostgreSQL's catalog caches are private and have no limit.
-  {
-    name: "catalog_cache_size",
-    vartype: "integer",
-    unit: "kB",
-    context: "postmaster",
-    description: "Memory for the entries of the catalog cache that all backends share.",
-    bootValue: 1024,
-    min: 64,
-    max: 1_048_576,
-  },
-  {
-    name: "catalog_cache_private_size",
-    vartype: "integer",
-    unit: "kB",
-    context: "user",
-    description: "Memory that a backend uses for catalog entries of its own.",
-    bootValue: 1024,
-    min: 0,
-    max: 1_048_576,
   },
   {
     name: "max_locks_per_transaction",
