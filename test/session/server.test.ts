@@ -6,6 +6,7 @@
 import { PGlite } from "@electric-sql/pglite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PallocError, Session, type SettingRow } from "../../bindings/index.ts";
+import { OURS_ALONE } from "../support/own-parameters.ts";
 import { openPool } from "../support/pool.ts";
 import { Random, seed } from "../support/random.ts";
 import { type Answer, type Command, perform, randomCommand, sqlOf, VARIABLES } from "./commands.ts";
@@ -214,9 +215,6 @@ describe("sessions of PostgreSQL", () => {
     }
   });
 });
-
-/** Parameters that PostgreSQL has no use for: its catalog caches are private and grow. */
-const OURS_ALONE: readonly string[] = ["catalog_cache_size", "catalog_cache_private_size"];
 
 /** Where our rows differ on purpose; parameters.ts says why. */
 const DIFFERENT: Readonly<Record<string, Partial<SettingRow>>> = {
