@@ -26,7 +26,8 @@
  * bits of the hash. Each pass finishes at least one group, so it ends.
  *
  * PostgreSQL: src/backend/executor/nodeAgg.c, hash_agg_check_limits, agg_refill_hash_table;
- * src/backend/executor/execGrouping.c, BuildTupleHashTable; src/include/lib/simplehash.h, SH_GROW
+ * src/backend/executor/execGrouping.c, BuildTupleHashTable and its hash_iv;
+ * src/include/lib/simplehash.h, SH_GROW
  */
 
 import type { ChunkPtr, MemoryContext, ProcessMemory } from "../../bindings/index.ts";
@@ -40,6 +41,7 @@ import {
 import { type Batch, type CreateFile, RECORD_HEADER_BYTES, Spill } from "./spill.ts";
 import type { GroupValues, Transition } from "./transition.ts";
 
+const FNV_BASIS = 0x811c9dc5;
 const BUCKET_SHIFT = 3; // 8 bytes
 const FIRST_BUCKETS = 256;
 
@@ -60,6 +62,12 @@ export interface HashAggregateOptions {
   /** What is kept of each group. */
   readonly transition: Transition;
   readonly createFile: CreateFile;
+  /**
+   * Where hashes begin. An aggregation that merges what others drain needs another one than they:
+   * they drain in the order of their buckets, and by the same hash such groups would all be put
+   * next to each other.
+   */
+  readonly seed: number;
 }
 
 /** One group of a finished aggregation. */
@@ -88,6 +96,7 @@ export class HashAggregate {
   readonly #tuples: MemoryContext;
   readonly #limit: HashLimit;
   readonly #createFile: CreateFile;
+  readonly #seed: number;
   // Process memory is reserved in full here, so these views last as long as it does.
   readonly #u8: Uint8Array;
   readonly #u32: Uint32Array;
@@ -115,12 +124,13 @@ export class HashAggregate {
   #batchCount = 1;
   #diskBytes = 0;
 
-  constructor({ executor, limit, transition, createFile }: HashAggregateOptions) {
+  constructor({ executor, limit, transition, createFile, seed }: HashAggregateOptions) {
     const { memory } = executor;
     this.#memory = memory;
     this.#executor = executor;
     this.#limit = limit;
     this.#createFile = createFile;
+    this.#seed = FNV_BASIS ^ seed;
     this.#meta = executor.createChild("HashAgg meta context");
     this.#tuples = executor.createChild("HashAgg hashed tuples", {
       minContextSize: 0,
@@ -425,7 +435,7 @@ export class HashAggregate {
 
   /** FNV-1a over the bytes, then a finalizer that spreads them over all bits. */
   #hash(key: number, keyBytes: number): number {
-    let hash = 0x811c9dc5;
+    let hash = this.#seed;
     for (let i = 0; i < keyBytes; i += 1) {
       hash = Math.imul(hash ^ (this.#u8[key + i] ?? 0), 0x01000193);
     }

@@ -60,6 +60,10 @@ export interface RowConsumer {
   add(row: number): boolean;
 }
 
+/** Seeds of the two phases. */
+const PARTIAL_SEED = 0;
+const FINAL_SEED = 1;
+
 /** The SQL text of a plan. */
 export function sqlOf({ groupBy, relation, csv }: Plan): string {
   if (csv === undefined) {
@@ -88,7 +92,7 @@ export function finalAggregate(
   const transition = csv === undefined ? new FlightState(memory) : new ColumnState(memory);
   const createFile = (context: MemoryContext): TemporaryFile =>
     backend.createTemporaryFile(context);
-  return new HashAggregate({ executor, limit, transition, createFile });
+  return new HashAggregate({ executor, limit, transition, createFile, seed: FINAL_SEED });
 }
 
 /** One backend's execution of a plan. */
@@ -113,14 +117,15 @@ export class PartialQuery {
     this.#tuple = tuple;
     const createFile = (context: MemoryContext): TemporaryFile =>
       backend.createTemporaryFile(context);
+    const seed = PARTIAL_SEED;
     if (csv === undefined) {
       const state = new FlightState(memory);
-      this.#aggregate = new HashAggregate({ executor, limit, transition: state, createFile });
+      this.#aggregate = new HashAggregate({ executor, limit, transition: state, createFile, seed });
       const column = groupBy as GroupColumn;
       this.#consumer = new FlightRows(pool, tuple, this.#aggregate, state, column);
     } else {
       const state = new ColumnState(memory);
-      this.#aggregate = new HashAggregate({ executor, limit, transition: state, createFile });
+      this.#aggregate = new HashAggregate({ executor, limit, transition: state, createFile, seed });
       this.#consumer = new CsvRows(pool, tuple, this.#aggregate, state, csv);
     }
   }

@@ -80,7 +80,7 @@ describe.each(builds)("hash aggregation, %s build", (_, checked) => {
       const transition = new FlightState(backend.memory);
       const createFile = (context: MemoryContext): TemporaryFile =>
         backend.createTemporaryFile(context);
-      made.push(new HashAggregate({ executor, limit, transition, createFile }));
+      made.push(new HashAggregate({ executor, limit, transition, createFile, seed: made.length }));
       return made.at(-1) as HashAggregate;
     };
     const end = (): void => {

@@ -155,7 +155,7 @@ describe.each(builds)("%s build", (_, checked) => {
     stream[Symbol.dispose]();
     at.gate.release();
     await expect(first).rejects.toThrow(/closed/);
-    await expectNothingLeft(at);
+    await expectNothingLeft(at, 0, ALL.length);
     at.gate.close();
     const again = streamOf(at);
     const pending = again.next();
