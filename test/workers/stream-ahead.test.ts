@@ -163,7 +163,7 @@ describe.each(builds)("%s build", (_, checked) => {
     at.gate.release();
     taken(at, await pending);
     again[Symbol.dispose]();
-    await expectNothingLeft(at);
+    await expectNothingLeft(at, 0, ALL.length);
     expect(await drain(at, streamOf(at))).toEqual(ALL);
   });
 
