@@ -17,6 +17,7 @@ import type { FlightsJob, QueryPlan } from "../../examples/flights/job.ts";
 import type { FlightResultRow, Report, ResultRow } from "../../examples/flights/report.ts";
 import {
   aggregatePlainly,
+  datesPlainly,
   type Ended,
   largestDates,
   type Row,
@@ -290,22 +291,61 @@ describe("a damaged data directory is refused in one line:", () => {
   });
 });
 
-describe("a backend whose thread ends while it scans", () => {
+/** The built job over the full table: its threads run built files. */
+async function opened(): Promise<FlightsJob> {
   const built = new URL("../../dist/examples/flights/job.js", import.meta.url).href;
+  const { FlightsJob: Job } = (await import(built)) as { FlightsJob: typeof FlightsJob };
+  return Job.open({
+    dataDirectory: full,
+    sharedBuffers: "16MB",
+    workMem: "4MB",
+    workers: 2,
+    maxRows: ALL,
+  });
+}
+
+describe("grouping by date", () => {
+  test.each([64, 1024, 4096])(
+    "at a work_mem of %d kB gives what plain JavaScript gives, within it",
+    async (kilobytes) => {
+      const limit = { workMemBytes: kilobytes * 1024, hashMemMultiplier: 2 };
+      const expected = await datesPlainly();
+      const job = await opened();
+      try {
+        await job.load(() => {});
+        const { groups, largest, backends, leader } = await job.query({ groupBy: "date", limit });
+        expect(groups).toBe(expected.size);
+        let wrong = 0;
+        for (const { key, count, sum, max } of largest) {
+          const date = new Date(new Float64Array(key.slice().buffer)[0] ?? 0).toISOString();
+          const row = expected.get(date);
+          if (row?.count !== count || row.averageDelay !== sum / count || row.maxDistance !== max) {
+            wrong += 1;
+          }
+        }
+        expect([largest.length, wrong]).toEqual([expected.size, 0]);
+        for (const use of [...backends.map((each) => each.use), leader]) {
+          expect(use.limitBytes).toBe(2 * kilobytes * 1024);
+          expect(use.peakBytes).toBeLessThanOrEqual(use.limitBytes);
+        }
+        expect(leader.batches).toBeGreaterThan(1);
+        // The table and the catalog of tables: no temporary file is left.
+        expect(readdirSync(join(full, "base"))).toHaveLength(2);
+      } finally {
+        await job.close();
+      }
+    },
+  );
+});
+
+describe("a backend whose thread ends while it scans", () => {
   const plan: QueryPlan = {
     groupBy: "origin",
     limit: { workMemBytes: 4 * 1024 * 1024, hashMemMultiplier: 2 },
   };
 
   test("fails the query with a clear error, and the next query gives the right result", async () => {
-    const { FlightsJob: Job } = (await import(built)) as { FlightsJob: typeof FlightsJob };
-    const job = await Job.open({
-      dataDirectory: full,
-      sharedBuffers: "16MB",
-      workMem: "4MB",
-      workers: 2,
-      maxRows: ALL,
-    });
+    const job = await opened();
     try {
       const deaths: number[] = [];
       job.shared.onBackendDeath(({ slot }) => deaths.push(slot));
