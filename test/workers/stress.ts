@@ -88,6 +88,8 @@ export class Stress {
   kills = 0;
   /** Of the terminated, those that had a slot and were repaired. */
   repairs = 0;
+  /** Times the region had to begin anew. */
+  restarts = 0;
   checkpoints = 0;
   readonly #options: StressOptions;
   readonly #reopen: () => StorageManager;
@@ -111,6 +113,9 @@ export class Stress {
     this.relation = this.#fill();
     shared.onBackendDeath(() => {
       this.repairs += 1;
+    });
+    shared.onRestart(() => {
+      this.restarts += 1;
     });
   }
 
