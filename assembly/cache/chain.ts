@@ -29,7 +29,7 @@ export class Chain {
   }
 
   @inline static head(hash: u32): usize {
-    return Entry.header().heads + <usize>(hash & Entry.header().headMask) * sizeof<u32>();
+    return <usize>Entry.header().heads + <usize>(hash & Entry.header().headMask) * sizeof<u32>();
   }
 
   /** The number + 1 of an entry that looks right, from `reference` on; 0 if there is none. */

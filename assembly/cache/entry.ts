@@ -59,7 +59,9 @@ export class Entry {
 
   /** The entry that begins at a granule. */
   @inline static at(granule: u32): Entry {
-    return changetype<Entry>(Entry.header().first + ((<usize>granule) << CATALOG_GRANULE_SHIFT));
+    return changetype<Entry>(
+      <usize>Entry.header().first + ((<usize>granule) << CATALOG_GRANULE_SHIFT),
+    );
   }
 
   /** Granules there are. */
@@ -76,7 +78,7 @@ export class Entry {
 
   /** Address of a page's word: 0 free, else its class + 1. */
   @inline static classOf(page: u32): usize {
-    return Entry.header().classes + <usize>page * sizeof<u32>();
+    return <usize>Entry.header().classes + <usize>page * sizeof<u32>();
   }
 
   @inline getState(): u32 {

@@ -20,7 +20,6 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
-  readonly seconds: number;
 }
 
 /** A run of the program that has not ended. */
@@ -46,7 +45,7 @@ export function start(args: readonly string[], environment: Record<string, strin
   });
   const ended = new Promise<Ended>((resolve) => {
     child.on("close", (exitCode, signal) => {
-      resolve({ exitCode, signal, stdout, stderr, seconds: (performance.now() - started) / 1000 });
+      resolve({ exitCode, signal, stdout, stderr });
     });
   });
   const shown = (text: string): Promise<void> =>

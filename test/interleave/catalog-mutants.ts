@@ -10,7 +10,7 @@ import {
 } from "./catalog-setting.ts";
 import { type Mutant, mutant } from "./mutants.ts";
 import { ScheduleError } from "./schedule.ts";
-import { type Bounds, OutOfTime, searchAll, searchByChance } from "./search.ts";
+import { type Bounds, OutOfTime, searchAll, searchByChance, spentMs } from "./search.ts";
 
 /** Mistakes in assembly/cache. */
 export const catalogMutants: readonly Mutant[] = [
@@ -89,16 +89,16 @@ export function huntCatalog(
   milliseconds: number,
   seed: number,
 ): CatalogFind | undefined {
-  const end = performance.now() + milliseconds;
+  const end = spentMs() + milliseconds;
   for (const each of bounds) {
     for (const configuration of [...catalogConfigurations, ...catalogDetails, ...laggards]) {
-      const limit = { milliseconds: Math.max(1, Math.min(EACH_MS, end - performance.now())) };
+      const limit = { milliseconds: Math.max(1, Math.min(EACH_MS, end - spentMs())) };
       const engine = catalogEngine(configuration, {}, module);
       const error = failureOf(() => searchAll(engine, each, limit));
       if (error !== undefined) return { configuration: configuration.name, error };
     }
   }
-  for (let round = 0; performance.now() < end; round += 1) {
+  for (let round = 0; spentMs() < end; round += 1) {
     for (const configuration of [...catalogTrios, ...catalogConfigurations]) {
       const engine = catalogEngine(configuration, {}, module);
       const chances = { seed: seed + round, steps: 100_000, deaths: 1 };

@@ -5,7 +5,7 @@ import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { type LockConfiguration, lockEngine, lockPairs, lockTrios } from "./lock-configurations.ts";
 import { type Mutant, mutant } from "./mutants.ts";
 import { ScheduleError } from "./schedule.ts";
-import { type Bounds, OutOfTime, searchAll, searchByChance } from "./search.ts";
+import { type Bounds, OutOfTime, searchAll, searchByChance, spentMs } from "./search.ts";
 
 /** Mistakes in heavyweight locks. */
 export const lockMutants: readonly Mutant[] = [
@@ -150,8 +150,8 @@ export function huntLocks(
   milliseconds: number,
   seed: number,
 ): LockFind | undefined {
-  const begin = performance.now();
-  const spent = (): number => performance.now() - begin;
+  const begin = spentMs();
+  const spent = (): number => spentMs() - begin;
   const all = [...lockPairs, ...lockTrios];
   for (const [bounds, each] of stages) {
     for (const configuration of bounds.preemptions === 0 ? all : lockPairs) {

@@ -35,7 +35,7 @@ interface Branch {
   readonly deaths: number;
 }
 
-/** Time that a search may take, in milliseconds. Running out of it is not an error. */
+/** Time that a search may take, in milliseconds of {@link spentMs}. To run out is no error. */
 export interface Limit {
   readonly milliseconds?: number;
   readonly onProgress?: (schedules: number, steps: number) => void;
@@ -45,6 +45,12 @@ export interface Limit {
 export class OutOfTime extends Error {}
 
 const LOOK_AT_CLOCK = 256;
+
+/** Processor time of this process: a search is not cut short because others are at work too. */
+export function spentMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
 
 /**
  * Tries every schedule within the bounds.
@@ -61,8 +67,19 @@ export function searchAll(engine: Engine, bounds: Bounds, limit: Limit = {}): Ta
   }
 }
 
+/** Tries the schedules within the bounds for so long and no longer; how many it tried. */
+export function searchFor(milliseconds: number, engine: Engine, bounds: Bounds): number {
+  const before = engine.schedules;
+  try {
+    searchAll(engine, bounds, { milliseconds });
+  } catch (error) {
+    if (!(error instanceof OutOfTime)) throw error;
+  }
+  return engine.schedules - before;
+}
+
 function walk(engine: Engine, bounds: Bounds, limit: Limit): Tally {
-  const begin = performance.now();
+  const begin = spentMs();
   const before = { schedules: engine.schedules, steps: engine.total };
   const tally = (): Tally => ({
     schedules: engine.schedules - before.schedules,
@@ -78,7 +95,7 @@ function walk(engine: Engine, bounds: Bounds, limit: Limit): Tally {
     branchOff(engine, branch, from, waiting);
     if (count % LOOK_AT_CLOCK !== 0) continue;
     limit.onProgress?.(engine.schedules - before.schedules, engine.total - before.steps);
-    if (performance.now() - begin > (limit.milliseconds ?? Number.POSITIVE_INFINITY)) {
+    if (spentMs() - begin > (limit.milliseconds ?? Number.POSITIVE_INFINITY)) {
       throw new OutOfTime(`${tally().schedules} schedules`);
     }
   }
@@ -151,7 +168,7 @@ export interface Chances {
 /** Draws schedules until their steps add up; half of them random, half by priorities. */
 export function searchByChance(engine: Engine, chances: Chances): Tally {
   const random = new Random(chances.seed);
-  const begin = performance.now();
+  const begin = spentMs();
   const before = { schedules: engine.schedules, steps: engine.total };
   let longest = 1;
   for (let count = 1; engine.total - before.steps < chances.steps; count += 1) {
@@ -161,7 +178,7 @@ export function searchByChance(engine: Engine, chances: Chances): Tally {
         : new PriorityPolicy(random, chances.deaths, engine.fibers.length, longest);
     engine.run([], policy, 0);
     longest = Math.max(longest, engine.steps);
-    const spent = performance.now() - begin;
+    const spent = spentMs() - begin;
     if (count % LOOK_AT_CLOCK === 0 && spent > (chances.milliseconds ?? Infinity)) break;
   }
   return { schedules: engine.schedules - before.schedules, steps: engine.total - before.steps };
