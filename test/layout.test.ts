@@ -49,6 +49,7 @@ type Call = (...values: number[]) => number;
 
 /** The functions that the tests below call. */
 interface WasmExports {
+  readonly planRegion: Call;
   readonly regionPages: Call;
   readonly createRegion: Call;
   readonly initialize: Call;
@@ -120,16 +121,14 @@ describe("docs/memory-layout.md", () => {
   });
 
   it("lists the parts of a region where they lie", () => {
-    const buffers = 16384;
-    const backends = 22;
-    const helpers = 5;
-    const pages = instance("shared", sharedMemory(1)).regionPages(
-      ...[buffers, backends, 0, 1, 64, 0, 0, 1024],
-    );
+    const plan = [16384, 22, 5, 1, 64, 0, 0, 1024];
+    const sizer = instance("shared", sharedMemory(1));
+    sizer.planRegion(...plan);
+    const pages = sizer.regionPages(0);
     const memory = sharedMemory(pages);
-    const bytes = pages * constants.WASM_PAGE_BYTES;
-    const sizes = [buffers, backends, 1, helpers, 1, 64, 0, 0, 1024];
-    instance("shared", memory).createRegion(bytes, ...sizes);
+    const owner = instance("shared", memory);
+    owner.planRegion(...plan);
+    owner.createRegion(pages * constants.WASM_PAGE_BYTES, 1);
     const index = new DataView(memory.buffer, constants.REGION_HEADER_BYTES);
     const expected = Array.from({ length: constants.PARTS }, (_, part) => {
       const entry = part * constants.INDEX_ENTRY_BYTES;

@@ -25,6 +25,7 @@ import {
 } from "../common/cache-constants";
 import { CACHE_LINE_BYTES, PART_SINVAL } from "../common/constants";
 import { Region } from "./region";
+import { RegionPlan } from "./region-plan";
 
 const KILOBYTE_SHIFT: u32 = 10;
 /** What no memory holds; keeps the arithmetic within its words. */
@@ -54,16 +55,17 @@ export class CatalogHeader {
 
 export class CacheParts {
   /** Bytes of the ring, or of the cache. */
-  static bytes(part: u32, backends: u32, kilobytes: u32): u64 {
-    if (kilobytes == 0) return 0;
+  static bytes(part: u32): u64 {
+    if (RegionPlan.catalog == 0) return 0;
+    const backends = RegionPlan.backends;
     if (part == PART_SINVAL) return CacheParts.messages(backends) + CacheParts.ringBytes();
-    const pages = CacheParts.pageCount(kilobytes);
+    const pages = CacheParts.pageCount();
     return CacheParts.before(backends, pages) + ((<u64>pages) << CATALOG_PAGE_SHIFT);
   }
 
   /** Fills in where everything is. */
-  static create(region: Region, backends: u32, kilobytes: u32, ring: u32, cache: u32): void {
-    const pages = CacheParts.pageCount(kilobytes);
+  static create(region: Region, ring: u32, cache: u32): void {
+    const pages = CacheParts.pageCount();
     region.sinval = ring;
     store<u32>(ring, cache, SINVAL_CATALOG_OFFSET);
     const header = changetype<CatalogHeader>(<usize>cache);
@@ -74,7 +76,7 @@ export class CacheParts {
     header.heads = header.names + CATALOGS * CATALOG_NAME_BYTES;
     header.classes = header.heads + CacheParts.headCount(pages) * sizeof<u32>();
     header.holds = header.classes + Align.up(pages * sizeof<u32>(), CACHE_LINE_BYTES);
-    header.first = cache + <u32>CacheParts.before(backends, pages);
+    header.first = cache + <u32>CacheParts.before(RegionPlan.backends, pages);
   }
 
   /** Offset of the messages in the ring's part. */
@@ -86,8 +88,8 @@ export class CacheParts {
     return SINVAL_MESSAGES << SINVAL_MESSAGE_SHIFT;
   }
 
-  private static pageCount(kilobytes: u32): u32 {
-    const pages = kilobytes >>> (CATALOG_PAGE_SHIFT - KILOBYTE_SHIFT);
+  private static pageCount(): u32 {
+    const pages = RegionPlan.catalog >>> (CATALOG_PAGE_SHIFT - KILOBYTE_SHIFT);
     return min<u32>(max<u32>(pages, 1), MOST_PAGES);
   }
 

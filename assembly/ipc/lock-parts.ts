@@ -35,6 +35,7 @@ import {
   STRONG_SLOTS,
 } from "../common/lock-constants";
 import { Region } from "./region";
+import { RegionPlan } from "./region-plan";
 
 /** No memory holds as many records; also what keeps the arithmetic within its words. */
 const MOST_RECORDS: u64 = 1 << 26;
@@ -47,7 +48,9 @@ export class LockParts {
   }
 
   /** Bytes that one of these parts asks for. */
-  static bytes(part: u32, backends: u32, locks: u32): u64 {
+  static bytes(part: u32): u64 {
+    const backends = RegionPlan.backends;
+    const locks = RegionPlan.locks;
     if (locks == 0) return 0;
     switch (part) {
       case PART_LOCK_RECORDS:
@@ -65,9 +68,10 @@ export class LockParts {
     }
   }
 
-  static keepSizes(region: Region, backends: u32, locks: u32): void {
+  static keepSizes(region: Region): void {
+    const locks = RegionPlan.locks;
     region.locksPerBackend = locks;
-    region.lockHeadMask = LockParts.headCount(backends, locks) - 1;
+    region.lockHeadMask = LockParts.headCount(RegionPlan.backends, locks) - 1;
     region.lockStateBytes = LockParts.stateBytes(locks);
     region.fastPathMask = LockParts.groups(locks) - 1;
   }

@@ -2,41 +2,13 @@
 // all.
 
 import { Region } from "./region";
+import { RegionPlan } from "./region-plan";
 import { Shmem } from "./shmem";
 
-export function regionPages(
+/** Says what the region is to hold (region-plan.ts). */
+export function planRegion(
   buffers: u32,
   backends: u32,
-  segmentBytes: u32,
-  queued: u32,
-  locks: u32,
-  lwlocks: u32,
-  conditions: u32,
-  catalog: u32,
-): u32 {
-  return Shmem.regionPages(
-    buffers,
-    backends,
-    segmentBytes,
-    queued,
-    locks,
-    lwlocks,
-    conditions,
-    catalog,
-  );
-}
-
-/**
- * `helpers` of the backends' slots are for helper threads; `queued` is 1 with I/O workers; `locks`
- * is max_locks_per_transaction, or 0 for a region without a lock table; `lwlocks` and `conditions`
- * are those of the user; `catalog` is catalog_cache_size in kB, or 0 for one without a catalog
- * cache.
- */
-export function createRegion(
-  bytes: u32,
-  buffers: u32,
-  backends: u32,
-  checksums: u32,
   helpers: u32,
   queued: u32,
   locks: u32,
@@ -44,18 +16,22 @@ export function createRegion(
   conditions: u32,
   catalog: u32,
 ): void {
-  Shmem.create(
-    bytes,
-    buffers,
-    backends,
-    checksums,
-    helpers,
-    queued,
-    locks,
-    lwlocks,
-    conditions,
-    catalog,
-  );
+  RegionPlan.buffers = buffers;
+  RegionPlan.backends = backends;
+  RegionPlan.helpers = helpers;
+  RegionPlan.queued = queued;
+  RegionPlan.locks = locks;
+  RegionPlan.lwlocks = lwlocks;
+  RegionPlan.conditions = conditions;
+  RegionPlan.catalog = catalog;
+}
+
+export function regionPages(segmentBytes: u32): u32 {
+  return Shmem.regionPages(segmentBytes);
+}
+
+export function createRegion(bytes: u32, checksums: u32): void {
+  Shmem.create(bytes, checksums);
 }
 
 /** Says, before anybody attaches, which checkpoint storage is at, and whether it has a journal. */

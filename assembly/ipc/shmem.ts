@@ -68,6 +68,7 @@ import { LWLOCK_ROW_OFFSET } from "../common/lock-constants";
 import { CacheParts } from "./cache-parts";
 import { LockParts } from "./lock-parts";
 import { Region } from "./region";
+import { RegionPlan } from "./region-plan";
 
 /** Two descriptors are one cache line: it halves what a walk over the pool has to load. */
 const DESCRIPTOR_BYTES: u32 = 32;
@@ -87,20 +88,11 @@ const HOLD_BYTES: u32 = 2;
 
 export class Shmem {
   /** Bytes that part `part` asks for. */
-  private static partBytes(
-    part: u32,
-    buffers: u32,
-    backends: u32,
-    queued: u32,
-    locks: u32,
-    lwlocks: u32,
-    conditions: u32,
-    catalog: u32,
-  ): u64 {
-    if (LockParts.has(part)) return LockParts.bytes(part, backends, locks);
-    if (part == PART_SINVAL || part == PART_CATALOG) {
-      return CacheParts.bytes(part, backends, catalog);
-    }
+  private static partBytes(part: u32): u64 {
+    if (LockParts.has(part)) return LockParts.bytes(part);
+    if (part == PART_SINVAL || part == PART_CATALOG) return CacheParts.bytes(part);
+    const buffers = RegionPlan.buffers;
+    const backends = RegionPlan.backends;
     switch (part) {
       case PART_HEADER:
         return REGION_HEADER_BYTES;
@@ -131,13 +123,13 @@ export class Shmem {
       case PART_SLOT_PAGES:
         return backends * PAGES_PER_SLOT * BLOCK_BYTES;
       case PART_IO_QUEUE:
-        return queued == 0 ? 0 : IO_QUEUE_HEADER_BYTES + backends * REQUESTS_BYTES;
+        return RegionPlan.queued == 0 ? 0 : IO_QUEUE_HEADER_BYTES + backends * REQUESTS_BYTES;
       case PART_ACTIVITY:
         return backends * ACTIVITY_BYTES;
       case PART_LWLOCKS:
-        return lwlocks * Shmem.lwlockBytes(backends);
+        return RegionPlan.lwlocks * Shmem.lwlockBytes(backends);
       case PART_CONDITIONS:
-        return conditions * CACHE_LINE_BYTES;
+        return RegionPlan.conditions * CACHE_LINE_BYTES;
       default:
         return buffers * BLOCK_BYTES;
     }
@@ -166,86 +158,44 @@ export class Shmem {
   }
 
   /**
-   * Wasm pages of a region; more than a memory can have if the request is too large.
-   * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line; `queued` is
-   * 0 without a queue for I/O workers, `locks` is max_locks_per_transaction, 0 without a lock
-   * table; `lwlocks` and `conditions` are those of the user; `catalog` is catalog_cache_size in kB,
-   * 0 without a catalog cache.
+   * Wasm pages of the planned region; more than a memory can have if too much is asked for.
+   * `segmentBytes` is the sum of the user's segments, each rounded up to a cache line.
    */
-  static regionPages(
-    buffers: u32,
-    backends: u32,
-    segmentBytes: u32,
-    queued: u32,
-    locks: u32,
-    lwlocks: u32,
-    conditions: u32,
-    catalog: u32,
-  ): u32 {
+  static regionPages(segmentBytes: u32): u32 {
     let bytes: u64 = segmentBytes;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
       if (part == PART_BLOCKS) continue;
       bytes += BLOCK_BYTES;
-      bytes += Shmem.partBytes(
-        part,
-        buffers,
-        backends,
-        queued,
-        locks,
-        lwlocks,
-        conditions,
-        catalog,
-      );
+      bytes += Shmem.partBytes(part);
     }
-    bytes += <u64>buffers * BLOCK_BYTES;
+    bytes += <u64>RegionPlan.buffers * BLOCK_BYTES;
     return <u32>min<u64>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES, u32.MAX_VALUE);
   }
 
-  /** Lays out a new region over `bytes` zeroed bytes; `helpers` of its slots are the topmost. */
-  static create(
-    bytes: u32,
-    buffers: u32,
-    backends: u32,
-    checksums: u32,
-    helpers: u32,
-    queued: u32,
-    locks: u32,
-    lwlocks: u32,
-    conditions: u32,
-    catalog: u32,
-  ): void {
+  /** Lays out the planned region over `bytes` zeroed bytes. */
+  static create(bytes: u32, checksums: u32): void {
     const region = Region.get();
+    const buffers = RegionPlan.buffers;
     region.version = REGION_VERSION;
     region.bytes = bytes;
     region.buffers = buffers;
-    region.backends = backends;
+    region.backends = RegionPlan.backends;
     region.checksums = checksums;
-    region.helpers = helpers;
+    region.helpers = RegionPlan.helpers;
     region.headMask = Shmem.headCount(buffers) - 1;
-    region.lwlockCount = lwlocks;
-    region.lwlockBytes = Shmem.lwlockBytes(backends);
-    region.conditionCount = conditions;
+    region.lwlockCount = RegionPlan.lwlocks;
+    region.lwlockBytes = Shmem.lwlockBytes(RegionPlan.backends);
+    region.conditionCount = RegionPlan.conditions;
     region.columnBytes = Shmem.columnBytes(buffers);
     region.imagedMask = Shmem.imagedCount(buffers) - 1;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
-      const size = Shmem.partBytes(
-        part,
-        buffers,
-        backends,
-        queued,
-        locks,
-        lwlocks,
-        conditions,
-        catalog,
-      );
-      Shmem.carve(region, <u32>size, Shmem.alignment(part));
+      Shmem.carve(region, <u32>Shmem.partBytes(part), Shmem.alignment(part));
     }
     Shmem.keepAddresses(region);
-    if (queued != 0) region.ioQueue = Shmem.address(PART_IO_QUEUE);
-    if (locks != 0) Shmem.keepLockAddresses(region, backends, locks);
-    if (catalog == 0) return;
-    const ring = Shmem.address(PART_SINVAL);
-    CacheParts.create(region, backends, catalog, ring, Shmem.address(PART_CATALOG));
+    if (RegionPlan.queued != 0) region.ioQueue = Shmem.address(PART_IO_QUEUE);
+    if (RegionPlan.locks != 0) Shmem.keepLockAddresses(region);
+    if (RegionPlan.catalog == 0) return;
+    CacheParts.create(region, Shmem.address(PART_SINVAL), Shmem.address(PART_CATALOG));
   }
 
   /** Carves a segment of the user's own; returns its address, or 0 if the region is full. */
@@ -289,8 +239,8 @@ export class Shmem {
     return at;
   }
 
-  private static keepLockAddresses(region: Region, backends: u32, locks: u32): void {
-    LockParts.keepSizes(region, backends, locks);
+  private static keepLockAddresses(region: Region): void {
+    LockParts.keepSizes(region);
     region.lockRecords = Shmem.address(PART_LOCK_RECORDS);
     region.lockHeads = Shmem.address(PART_LOCK_TABLE);
     region.lockPartitions = Shmem.address(PART_LOCK_PARTITIONS);

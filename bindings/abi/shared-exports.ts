@@ -4,34 +4,18 @@
  * assembly/common/constants.ts.
  */
 export interface SharedExports {
-  /**
-   * @param queued - 1 with a queue for I/O workers; absent is 0, as in createRegion
-   * @param locks - max_locks_per_transaction; absent or 0: no lock table
-   * @param lwlocks - locks of the user, and then conditions
-   * @param catalog - catalog_cache_size in kB; absent or 0: no catalog cache
-   */
-  regionPages(
+  planRegion(
     buffers: number,
     backends: number,
-    segmentBytes: number,
-    queued?: number,
-    locks?: number,
-    lwlocks?: number,
-    conditions?: number,
-    catalog?: number,
-  ): number;
-  createRegion(
-    bytes: number,
-    buffers: number,
-    backends: number,
-    checksums: number,
-    helpers?: number,
-    queued?: number,
-    locks?: number,
-    lwlocks?: number,
-    conditions?: number,
-    catalog?: number,
+    helpers: number,
+    queued: number,
+    locks: number,
+    lwlocks: number,
+    conditions: number,
+    catalog: number,
   ): void;
+  regionPages(segmentBytes: number): number;
+  createRegion(bytes: number, checksums: number): void;
   startAt(checkpoint: number, journalled: number): void;
   addSegment(bytes: number): number;
   publishRegion(): void;

@@ -22,6 +22,7 @@ import type { SharedExports } from "../abi/shared-exports.ts";
 import { type WasmMemory, type WasmModule, wasm } from "../abi/wasm-types.ts";
 import type { SegmentPlace } from "./handle.ts";
 import type { WaitPlan } from "./named-waits.ts";
+import { planRegion, type RegionPlan, regionPages } from "./region-plan.ts";
 import type { ResolvedSettings } from "./settings.ts";
 import { partOf, writeName } from "./statistics.ts";
 
@@ -77,15 +78,12 @@ export function carve(
   segments: readonly (readonly [string, number])[],
   waits: WaitPlan,
 ): CarvedRegion {
-  const { sharedBuffers, slots, helperSlots } = settings;
   const segmentBytes = segments.reduce((sum, [, bytes]) => sum + roundedUp(bytes), 0);
-  const memory = reserve(pagesFor(module, settings, segmentBytes, waits), settings);
+  const plan = planOf(settings, waits);
+  const memory = reserve(regionPages(module, plan, segmentBytes), settings);
   const exports = instantiate<SharedExports>(module, memory);
-  const checksums = settings.dataChecksums ? 1 : 0;
-  const { max_locks_per_transaction: locks, catalog_cache_size: catalog } = settings.values;
-  const bytes = memory.buffer.byteLength;
-  const wanted = [queued(settings), locks, waits.locks.length, waits.conditions.length] as const;
-  exports.createRegion(bytes, sharedBuffers, slots, checksums, helperSlots, ...wanted, catalog);
+  planRegion(exports, plan);
+  exports.createRegion(memory.buffer.byteLength, settings.dataChecksums ? 1 : 0);
   waits.policies.forEach((policy, lock) => {
     exports.setLwlockPolicy(lock, policy);
   });
@@ -105,24 +103,18 @@ export function carve(
   return { exports, memory, places: Object.fromEntries(places) };
 }
 
-/** Asks the module, over a memory of one page, how large the region must be. */
-function pagesFor(
-  module: WasmModule,
-  settings: ResolvedSettings,
-  segmentBytes: number,
-  { locks, conditions }: WaitPlan,
-): number {
-  const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
-  const exports = instantiate<SharedExports>(module, probe);
-  const { sharedBuffers, slots } = settings;
-  const { max_locks_per_transaction: heavy, catalog_cache_size: catalog } = settings.values;
-  const wanted = [queued(settings), heavy, locks.length, conditions.length] as const;
-  return exports.regionPages(sharedBuffers, slots, segmentBytes, ...wanted, catalog) >>> 0;
-}
-
-/** 1 if the region has a queue for I/O workers. */
-function queued(settings: ResolvedSettings): number {
-  return settings.values.io_method === "worker" ? 1 : 0;
+function planOf(settings: ResolvedSettings, { locks, conditions }: WaitPlan): RegionPlan {
+  const { values } = settings;
+  return {
+    buffers: settings.sharedBuffers,
+    slots: settings.slots,
+    helpers: settings.helperSlots,
+    queued: values.io_method === "worker",
+    locks: values.max_locks_per_transaction,
+    lwlocks: locks.length,
+    conditions: conditions.length,
+    catalog: values.catalog_cache_size,
+  };
 }
 
 function reserve(pages: number, settings: ResolvedSettings): WasmMemory<SharedArrayBuffer> {

@@ -35,6 +35,7 @@ import {
   RECORD_HEADER_BYTES,
   readJournalHeader,
 } from "./journal-format.ts";
+import { planRegion, regionPages } from "./region-plan.ts";
 
 /** Pages read at once: 512 kB. */
 const PAGES_AT_ONCE = 64;
@@ -334,13 +335,13 @@ class Judge {
   readonly #pages: readonly Uint8Array[];
 
   constructor(module: WasmModule, checksums: boolean) {
-    const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
-    const sizer = instantiate<SharedExports>(module, probe);
-    const wasmPages = sizer.regionPages(PAGES_AT_ONCE, 1, 0) >>> 0;
+    const plan = { buffers: PAGES_AT_ONCE, slots: 1 };
+    const wasmPages = regionPages(module, plan);
     const memory = new wasm.Memory({ initial: wasmPages, maximum: wasmPages, shared: true });
     this.#buffer = memory.buffer;
     this.#exports = instantiate<SharedExports>(module, memory);
-    this.#exports.createRegion(memory.buffer.byteLength, PAGES_AT_ONCE, 1, checksums ? 1 : 0);
+    planRegion(this.#exports, plan);
+    this.#exports.createRegion(memory.buffer.byteLength, checksums ? 1 : 0);
     this.#pages = Array.from(
       { length: PAGES_AT_ONCE },
       (_page, index) => new Uint8Array(this.#buffer, this.#address(index), BLOCK_BYTES),

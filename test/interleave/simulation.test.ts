@@ -13,6 +13,7 @@ import {
 import { instantiate } from "../../bindings/abi/load.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { type WasmMemory, wasm } from "../../bindings/abi/wasm-types.ts";
+import { planRegion } from "../../bindings/shared/region-plan.ts";
 
 /** What the Asyncify pass adds. */
 interface Asyncify {
@@ -82,15 +83,18 @@ class Fiber {
 
 function region(): readonly [owner: Fiber, one: Fiber, two: Fiber] {
   const stacks = BACKENDS * STACK_BYTES;
+  const plan = { buffers: BUFFERS, slots: BACKENDS };
   const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
   const sizing = new Fiber(probe, 0).exports;
-  const pages = sizing.regionPages(BUFFERS, BACKENDS, stacks);
+  planRegion(sizing, plan);
+  const pages = sizing.regionPages(stacks);
   const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
   const end = memory.buffer.byteLength;
   const make = (slot: number): Fiber => new Fiber(memory, end - (slot + 1) * STACK_BYTES);
   const fibers = [make(0), make(1), make(2)] as const;
   const owner = fibers[0].exports;
-  owner.createRegion(end, BUFFERS, BACKENDS, 0);
+  planRegion(owner, plan);
+  owner.createRegion(end, 0);
   owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
   owner.enter(0, 0);
   for (const slot of [1, 2] as const) {

@@ -34,6 +34,7 @@ import {
 import type { HostFunctions } from "../../bindings/abi/load.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { type WasmMemory, type WasmModule, wasm } from "../../bindings/abi/wasm-types.ts";
+import { planRegion } from "../../bindings/shared/region-plan.ts";
 import { partOf } from "../../bindings/shared/statistics.ts";
 import { MAX_BLOCKS, Medium, PAGE_MARKS, pageOf } from "./medium.ts";
 
@@ -158,8 +159,9 @@ export class World {
     const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
     const stacks = slots * STACK_BYTES;
     const sizing = makeInstance(module, probe, host(0), env(0));
-    const sizes = [queued ? 1 : 0, locks, named, named, catalog] as const;
-    const pages = sizing.regionPages(buffers, slots, stacks, ...sizes);
+    const plan = { buffers, slots, queued, locks, lwlocks: named, conditions: named, catalog };
+    planRegion(sizing, plan);
+    const pages = sizing.regionPages(stacks);
     this.memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     this.u32 = new Uint32Array(this.memory.buffer);
     this.u16 = new Uint16Array(this.memory.buffer);
@@ -168,7 +170,8 @@ export class World {
     );
     const owner = this.instance(0);
     const bytes = this.memory.buffer.byteLength - stacks;
-    owner.createRegion(bytes, buffers, slots, 0, 0, ...sizes);
+    planRegion(owner, plan);
+    owner.createRegion(bytes, 0);
     if (imagedEntries !== undefined) this.u32[IMAGED_MASK_WORD] = imagedEntries - 1;
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);

@@ -33,6 +33,7 @@ import {
 import { compileSync, instantiate } from "../../bindings/abi/load.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { type WasmMemory, wasm } from "../../bindings/abi/wasm-types.ts";
+import { planRegion, regionPages } from "../../bindings/shared/region-plan.ts";
 import type { TwinVerdict } from "../twin/deadlock.ts";
 import type { TwinOutcome, TwinStep } from "../twin/lock-manager.ts";
 
@@ -80,15 +81,15 @@ export class ObjectLocks {
     this.backends = backends;
     const slots = backends + 1;
     const module = compileSync("shared", checked);
-    const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
-    const sizing = instantiate<SharedExports>(module, probe);
-    const pages = sizing.regionPages(BUFFERS, slots, 0, 0, LOCKS);
+    const plan = { buffers: BUFFERS, slots, locks: LOCKS };
+    const pages = regionPages(module, plan);
     const memory: WasmMemory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     const { byteLength } = memory.buffer;
     this.#view = new DataView(memory.buffer);
     this.#slots = Array.from({ length: slots }, () => instantiate<SharedExports>(module, memory));
     const owner = this.at(-1);
-    owner.createRegion(byteLength, BUFFERS, slots, 0, 0, 0, LOCKS);
+    planRegion(owner, plan);
+    owner.createRegion(byteLength, 0);
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
     owner.publishRegion();

@@ -21,6 +21,7 @@ import {
 import { compileSync, type HostFunctions, instantiate } from "../../bindings/abi/load.ts";
 import type { SharedExports } from "../../bindings/abi/shared-exports.ts";
 import { type WasmMemory, wasm } from "../../bindings/abi/wasm-types.ts";
+import { planRegion, regionPages } from "../../bindings/shared/region-plan.ts";
 import { ioMethod } from "./io-methods.ts";
 
 /** The builds every suite runs on; where it runs once more for I/O workers, one of them. */
@@ -61,26 +62,17 @@ export class RawRegion {
 
   constructor(options: RawRegionOptions = {}) {
     const { checked = false, buffers = 16, backends = 3, checksums = false, host = {} } = options;
-    const { locks = 0, lwlocks = 0, conditions = 0, catalog = 0 } = options;
-    const queued = options.queue === true ? 1 : 0;
+    const { locks = 0, lwlocks = 0, conditions = 0, catalog = 0, queue = false } = options;
     const module = compileSync("shared", checked);
-    const probe = new wasm.Memory({ initial: 1, maximum: 1, shared: true });
-    const pages = instantiate<SharedExports>(module, probe, host).regionPages(
-      buffers,
-      backends + 1,
-      0,
-      queued,
-      locks,
-      lwlocks,
-      conditions,
-      catalog,
-    );
+    const slots = backends + 1;
+    const plan = { buffers, slots, queued: queue, locks, lwlocks, conditions, catalog };
+    const pages = regionPages(module, plan, 0, host);
     const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     const make = (): SharedExports => instantiate<SharedExports>(module, memory, host);
     const owner = make();
     const { byteLength } = memory.buffer;
-    const wanted = [0, queued, locks, lwlocks, conditions, catalog] as const;
-    owner.createRegion(byteLength, buffers, backends + 1, checksums ? 1 : 0, ...wanted);
+    planRegion(owner, plan);
+    owner.createRegion(byteLength, checksums ? 1 : 0);
     owner.advanceSlot(0, LIFE_FREE, LIFE_ACTIVE);
     owner.enter(0, 0);
     owner.publishRegion();
