@@ -1,5 +1,6 @@
 // `npm test`: everything that needs Node alone. Browser, package and long tests have configs of their own.
 // What reads pages through the pool runs a second time where I/O workers read (test/support/io-methods.ts).
+// One file for each core: most of the time is spent in searches of one thread.
 import { defineConfig } from "vitest/config";
 
 const timeouts = { testTimeout: 60_000, hookTimeout: 60_000 };
@@ -7,6 +8,7 @@ const readers = "{async,checkpoint,pool-*,prewarm,read-stream,strategy,temp-rela
 
 export default defineConfig({
   test: {
+    maxWorkers: "100%",
     projects: [
       {
         test: {

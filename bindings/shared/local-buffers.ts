@@ -18,7 +18,11 @@
  * Until the first temporary page is touched there is no memory and the size may change; from then
  * on it is fixed, because frames cannot be taken away from pages that are pinned.
  *
- * PostgreSQL: src/backend/storage/buffer/localbuf.c
+ * Promise forms read and write these pages in the thread itself, also with io_method = worker: I/O
+ * workers have no way into a backend's own memory.
+ *
+ * PostgreSQL: src/backend/storage/buffer/localbuf.c; aio/method_worker.c,
+ * pgaio_worker_needs_synchronous_execution
  */
 
 import {
