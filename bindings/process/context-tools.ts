@@ -17,8 +17,8 @@ import { copyText } from "./strings.ts";
 
 /** The part of {@link MemoryContext} that is made of its other operations. */
 export abstract class ContextTools {
-  /** What runs at the next reset or delete, the latest last. */
-  readonly #callbacks: (() => void)[] = [];
+  /** What runs at the next reset or delete, the latest last; most contexts have nothing. */
+  #callbacks: (() => void)[] | undefined;
 
   /** Name given at creation. */
   abstract readonly name: string;
@@ -62,6 +62,7 @@ export abstract class ContextTools {
    */
   onReset(work: () => void): void {
     this.expectCallbacks();
+    this.#callbacks ??= [];
     this.#callbacks.push(work);
   }
 
@@ -73,14 +74,15 @@ export abstract class ContextTools {
    * @see PostgreSQL: src/backend/utils/mmgr/mcxt.c, MemoryContextUnregisterResetCallback
    */
   offReset(work: () => void): void {
-    const at = this.#callbacks.lastIndexOf(work);
+    const at = this.#callbacks?.lastIndexOf(work) ?? -1;
     if (at < 0) throw new RangeError(`not registered with memory context "${this.name}"`);
-    this.#callbacks.splice(at, 1);
+    this.#callbacks?.splice(at, 1);
   }
 
   /** Runs what {@link onReset} registered. @internal */
   runCallbacks(): void {
-    for (let work = this.#callbacks.pop(); work !== undefined; work = this.#callbacks.pop()) work();
+    const callbacks = this.#callbacks ?? [];
+    for (let work = callbacks.pop(); work !== undefined; work = callbacks.pop()) work();
   }
 
   /**

@@ -73,17 +73,18 @@ export class MemoryContext extends ContextTools {
   private constructor(
     core: ProcessCore,
     name: string,
-    place: { address: number; number: number; parent: MemoryContext | null; permanent: boolean },
+    address: number,
+    number: number,
+    permanent: boolean,
   ) {
     super();
     this.name = name;
     this.#core = core;
     this.#allocIn = core.exports.alloc;
-    this.#number = place.number;
-    this.#permanent = place.permanent;
-    this.#address = place.address;
-    if (place.parent !== null) this.#link(place.parent);
-    core.keep(place.number, this);
+    this.#number = number;
+    this.#permanent = permanent;
+    this.#address = address;
+    core.keep(number, this);
   }
 
   /** Makes a context in wasm and its handle. @internal */
@@ -104,10 +105,10 @@ export class MemoryContext extends ContextTools {
     } finally {
       if (address === 0) core.release(number);
     }
-    if (address === 0) {
-      throw creationFailure(core, above, name, maker.firstBytes);
-    }
-    return new MemoryContext(core, name, { address, number, parent, permanent });
+    if (address === 0) throw creationFailure(core, above, name, maker.firstBytes);
+    const context = new MemoryContext(core, name, address, number, permanent);
+    if (parent !== null) context.#link(parent);
+    return context;
   }
 
   /** Takes a context out of the tree, to stand beside the others without a parent. @internal */
@@ -405,10 +406,7 @@ export class MemoryContext extends ContextTools {
     if (this.#address !== 0) this.delete();
   }
 
-  /**
-   * Resets or deletes in wasm. Should a callback throw, everything that was deleted before it is
-   * closed here, too: contexts below before those above, siblings in their order.
-   */
+  /** Resets or deletes in wasm. Should a callback throw, what was deleted before it is closed. */
   #clearing(work: () => void): void {
     try {
       work();

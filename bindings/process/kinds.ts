@@ -9,7 +9,13 @@ import {
 } from "../../assembly/common/constants.ts";
 import { PallocError } from "../abi/errors.ts";
 import type { ProcessExports } from "../abi/process-exports.ts";
-import { type ContextSizes, MAX_BLOCK_BYTES, parseBytes, resolveSizes } from "./sizes.ts";
+import {
+  ALLOCSET_DEFAULT_SIZES,
+  type ContextSizes,
+  MAX_BLOCK_BYTES,
+  parseBytes,
+  resolveSizes,
+} from "./sizes.ts";
 
 /** Block size for slabs of small chunks: 8 kB. */
 export const SLAB_DEFAULT_BLOCK_SIZE: number = SLAB_DEFAULT_BLOCK_BYTES;
@@ -43,8 +49,12 @@ function sized(sizes: ContextSizes, createOf: (exports: ProcessExports) => Creat
   };
 }
 
+/** What nearly every context is made by. */
+const ordinary = sized(ALLOCSET_DEFAULT_SIZES, ({ createContext }) => createContext);
+
 /** A general context. @internal */
 export function allocSet(sizes: ContextSizes): ContextMaker {
+  if (sizes === ALLOCSET_DEFAULT_SIZES) return ordinary;
   return sized(sizes, ({ createContext }) => createContext);
 }
 
