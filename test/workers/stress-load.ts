@@ -1,14 +1,17 @@
 // What one thread of a stress test does to the pool: everything the pool can do, by chance, and
-// each page it sees is looked at. Synchronous forms; the driver does the same in promises.
+// each page it sees is looked at; and in between to locks (stress-locks.ts). Synchronous forms; the
+// driver does the same in promises.
 //
 // What a thread holds while it waits is ordered, as a user of the pool would have to: pages by
-// their block, and nothing but the one page while it waits for a cleanup lock.
+// their block, and nothing but the one page while it waits for a cleanup lock. While it has or
+// awaits a lock of the lock table it has no page locked.
 
 import type { Backend, BufferId, Relation } from "../../bindings/index.ts";
 import { Strategy } from "../../bindings/index.ts";
 import { Random } from "../support/random.ts";
+import { LockLoad, type Lot } from "./stress-locks.ts";
 import { blockOf, checkedVersion, stampPage, versionOf } from "./stress-page.ts";
-import { type Board, CAPACITY, PARTIES } from "./stress-words.ts";
+import { type Board, CAPACITY, type Life, PARTIES } from "./stress-words.ts";
 
 /** The relation that everybody works on. */
 export const RELATION = "stress";
@@ -24,13 +27,22 @@ const EVERYWHERE = 4;
 const TAKEN = "multiple backends attempting to wait for pincount 1";
 
 /** How one party works. */
-export interface LoadOptions {
+export interface LoadOptions extends Life {
   readonly backend: Backend;
   readonly board: Board;
-  readonly party: number;
   readonly seed: number;
   /** Whether it takes checkpoints too. */
   readonly checkpoints: boolean;
+}
+
+/** The name of a relation of one thread's own. */
+function sideName(life: number, count: number): string {
+  return `side ${life} ${count}`;
+}
+
+/** Whose relation that is; undefined for what is nobody's own. */
+export function lifeOfSide(name: string): number | undefined {
+  return name.startsWith("side ") ? Number(name.split(" ")[1]) : undefined;
 }
 
 /** One thread's work. */
@@ -38,6 +50,7 @@ export class Load {
   readonly #backend: Backend;
   readonly #board: Board;
   readonly #party: number;
+  readonly #life: number;
   readonly #random: Random;
   readonly #relation: Relation;
   readonly #operations: readonly (() => void)[];
@@ -45,13 +58,21 @@ export class Load {
   #cursor: { readonly buffer: BufferId; readonly block: number } | undefined;
   #sides = 0;
 
-  constructor({ backend, board, party, seed, checkpoints }: LoadOptions) {
+  constructor({ backend, board, party, life, seed, checkpoints }: LoadOptions) {
     this.#backend = backend;
     this.#board = board;
     this.#party = party;
+    this.#life = life;
     this.#random = new Random(seed);
     this.#relation = backend.openRelationSync(RELATION);
-    const lots: readonly (readonly [times: number, operation: () => void])[] = [
+    const random = this.#random;
+    const locks = new LockLoad({ backend, board, party, life, random });
+    const lots = [...this.#lots(checkpoints), ...locks.lots()];
+    this.#operations = lots.flatMap(([times, operation]) => Array(times).fill(operation));
+  }
+
+  #lots(checkpoints: boolean): readonly Lot[] {
+    return [
       [120, () => this.#read()],
       [80, () => this.#readByNumber()],
       [120, () => this.#change()],
@@ -69,10 +90,9 @@ export class Load {
       [10, () => this.#flushOne()],
       [2, () => void this.#pool.flushSync(this.#relation)],
       [1, () => void this.#pool.evictAllSync(this.#relation)],
-      [1, () => this.#side()],
+      [3, () => this.#side()],
       [checkpoints ? 2 : 0, () => this.#checkpoint()],
     ];
-    this.#operations = lots.flatMap(([times, operation]) => Array(times).fill(operation));
   }
 
   /** Works until the board says stop, and gives everything back. */
@@ -309,14 +329,16 @@ export class Load {
 
   #checkpoint(): void {
     this.#board.setCheckpointing(this.#party, true);
-    if (this.#board.checkpointsAllowed) this.#backend.checkpointSync();
+    if (this.#board.checkpointsAllowed) {
+      this.#board.checkpointed(() => void this.#backend.checkpointSync());
+    }
     this.#board.setCheckpointing(this.#party, false);
   }
 
   /** A relation of this thread's own: made, filled, cut, read and dropped. */
   #side(): void {
     this.#sides += 1;
-    const name = `side ${this.#party} ${this.#random.next()} ${this.#sides}`;
+    const name = sideName(this.#life, this.#sides);
     const side = this.#backend.createRelationSync(name);
     this.#pool.extendSync(side, SIDE_BLOCKS);
     for (let block = 0; block < SIDE_BLOCKS; block += 1) {
