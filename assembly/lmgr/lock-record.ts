@@ -211,8 +211,12 @@ export class LockRecord {
     return this.getCount(mode, 0) + this.getCount(mode, LEVEL_TRANSACTION);
   }
 
+  /** By stores, as a short fill costs more than all the rest of a lock. */
   @inline clearCounts(): void {
-    memory.fill(this.address() + RECORD_COUNTS_OFFSET, 0, LOCK_RECORD_BYTES - RECORD_COUNTS_OFFSET);
+    const end = this.address() + LOCK_RECORD_BYTES;
+    for (let at = this.address() + RECORD_COUNTS_OFFSET; at < end; at += sizeof<u64>()) {
+      store<u64>(at, 0);
+    }
   }
 }
 

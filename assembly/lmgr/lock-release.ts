@@ -5,6 +5,9 @@
 //   under the lock of the partition: hold bit off, or the record out of its chain if that was all
 //     · the strong flag of its class, if it was strong · the queue · the record is free
 //
+// Where the mode is all of the record, and the record all of its chain, nobody can be waiting, and
+// nothing is walked: three atomic operations.
+//
 // A record goes by being unlinked: from then on nobody counts it. It becomes free last of all, when
 // this backend no longer needs its tag. A death before the queue was looked at is noticed by the
 // partition lock, which the dead one held (lock-reap.ts).
@@ -54,9 +57,26 @@ export class LockRelease {
     if (held != 0 && LockRelease.countDown(LockRecord.at(held), mode, level)) return ST_OK;
     const partition = LockTable.partition(hash);
     if (!partition.acquire()) return ST_BUSY;
-    const status = LockRelease.withPartition(hash, tag, mode, level);
+    const isDone = held != 0 && LockRelease.isOnly(hash, tag, held, mode, level);
+    if (isDone) LockRelease.freeOnly(hash, held, mode, level);
+    const status = isDone ? ST_OK : LockRelease.withPartition(hash, tag, mode, level);
     partition.release();
     return status;
+  }
+
+  /** Whether that mode at that level is all of a record, and the record all of its chain. */
+  private static isOnly(hash: u32, tag: LockTag, held: u32, mode: u32, level: u32): bool {
+    const record = LockRecord.at(held);
+    const word = Self.owner() | RecordWord.holding(LockModes.bit(mode));
+    if (record.getWord() != word || record.getCount(mode, level) == 0) return false;
+    return LockTable.isAlone(hash, held) && !tag.isRelation();
+  }
+
+  /** Gives back what `isOnly`: nobody waits for it, since nobody else is in the chain. */
+  @inline private static freeOnly(hash: u32, held: u32, mode: u32, level: u32): void {
+    LockRecord.at(held).setCount(mode, level, 0);
+    LockTable.unlinkOnly(hash);
+    LockRelease.free(held);
   }
 
   /** True if the mode stays held all the same. */

@@ -7,6 +7,10 @@
 // all tags whose hashes share its bits; those of one tag need not be neighbours. A reference is the
 // number of a record + 1.
 //
+// Links and heads are stored plainly: who believes them holds the partition, whose lock orders them
+// after. Who walks without it (`findHeld`, `isEmpty`) may see any of them late, and believes of
+// what it finds only what it stored itself.
+//
 // The partition locks: sixteen owner words, that of a tag is hash mod 16. Nobody waits for anything
 // else while holding one. Nobody holds two, but for who needs all of them (the deadlock check, the
 // rows of pg_locks, the owner of the region who repairs): he takes them in ascending order, and
@@ -75,11 +79,28 @@ export class LockTable {
     return region.lockHeads + ((<usize>(hash & region.lockHeadMask)) << HEAD_SHIFT);
   }
 
+  /** Whether no record stands in the chain of a hash; without the partition lock, just now. */
+  @inline static isEmpty(hash: u32): bool {
+    return Atomic.load(LockTable.head(hash)) == 0;
+  }
+
+  /** Whether a record is all that stands in its chain. The partition lock is held. */
+  @inline static isAlone(hash: u32, reference: u32): bool {
+    return (
+      Atomic.load(LockTable.head(hash)) == reference && LockRecord.at(reference).getNext() == 0
+    );
+  }
+
+  /** Takes the record that is all of its chain out of it. The partition lock is held. */
+  @inline static unlinkOnly(hash: u32): void {
+    Atomic.storePlain(LockTable.head(hash), 0);
+  }
+
   /** Puts a record at the front of its chain. The partition lock is held. */
   static link(hash: u32, reference: u32): void {
     const head = LockTable.head(hash);
-    Atomic.store(LockRecord.at(reference).nextAddress(), Atomic.load(head));
-    Atomic.store(head, reference);
+    Atomic.storePlain(LockRecord.at(reference).nextAddress(), Atomic.load(head));
+    Atomic.storePlain(head, reference);
   }
 
   /** Takes a record out of its chain; false if it was not there. The partition lock is held. */
@@ -90,7 +111,7 @@ export class LockTable {
       if (reference == 0) return false;
       const next = LockRecord.at(reference).nextAddress();
       if (reference == wanted) {
-        Atomic.store(at, Atomic.load(next));
+        Atomic.storePlain(at, Atomic.load(next));
         return true;
       }
       at = next;

@@ -19,8 +19,8 @@
 //
 // A backend waits for one lock at a time.
 //
-// Cost without contention: five atomic operations (the partition twice, the record, its link, the
-// head), no walk but that along one chain.
+// Cost without contention: three atomic operations (the partition twice, the record). Where nobody
+// has a lock of the chain, nothing is walked.
 //
 // PostgreSQL: src/backend/storage/lmgr/lock.c, LockAcquireExtended, LockCheckConflicts; proc.c,
 // JoinWaitQueue
@@ -66,7 +66,9 @@ export class Lock {
     if (!Region.get().isRunning()) return ST_GONE;
     const tag = LockState.mine().tag();
     const hash = tag.hash();
-    const held = LockTable.findHeld(hash, tag, Self.owner(), LockModes.bit(mode));
+    const held = LockTable.isEmpty(hash)
+      ? 0
+      : LockTable.findHeld(hash, tag, Self.owner(), LockModes.bit(mode));
     if (held != 0) return Lock.count(LockRecord.at(held), mode, level);
     if (tag.isWeak(mode)) {
       const status = FastPath.acquire(hash, tag.field2, mode, level);
@@ -74,7 +76,11 @@ export class Lock {
     }
     const partition = LockTable.partition(hash);
     if (!partition.acquire()) return ST_BUSY;
-    const status = Lock.withPartition(hash, tag, mode, level, mayWait);
+    // Nobody has a lock of this chain, which is how it mostly is: then there is nothing to look at.
+    const isFree = LockTable.isEmpty(hash) && !tag.isRelation();
+    const status = isFree
+      ? Lock.grant(hash, tag, 0, mode, level)
+      : Lock.withPartition(hash, tag, mode, level, mayWait);
     partition.release();
     return status;
   }

@@ -13,6 +13,9 @@
 // sleeps on the word until the owner is gone. DRAIN: the owner sleeps on it until the share holders
 // are gone. A share taker who backs off clears its byte and *then* looks for DRAIN.
 //
+// Giving back is one exchange: flags may have come into the word since its owner looked, and what
+// stood there at last says whether somebody sleeps; the tenure is the owner's alone to change.
+//
 // The tenure counts the times the lock was given back, so that who waits for it to be free once
 // knows whether that has been, however fast it was taken again. Eighteen bits: who sleeps through
 // 262,144 tenures to a one waits for one more.
@@ -73,10 +76,19 @@ export class LwLock {
   }
 
   /** Takes it exclusively: ST_OK, ST_WAIT (call again), ST_DRAIN (call `drain`), or why not. */
-  exclusive(): i32 {
+  @inline exclusive(): i32 {
+    if (!Region.get().isRunning()) return ST_GONE;
+    if (this.isShared(me)) return ST_ALREADY_LOCKED;
+    const seen = Atomic.load(this.address());
+    if ((seen & OWNER_MASK) != 0) return this.exclusiveSlowly();
+    if (!Atomic.swap(this.address(), seen, seen | Self.owner())) return this.exclusiveSlowly();
+    return this.hasShares() ? this.drain() : ST_OK;
+  }
+
+  /** `exclusive`, where the word was somebody's. */
+  private exclusiveSlowly(): i32 {
     while (true) {
       if (!Region.get().isRunning()) return ST_GONE;
-      if (this.isShared(me)) return ST_ALREADY_LOCKED;
       const seen = Atomic.load(this.address());
       const owner = seen & OWNER_MASK;
       if (owner == 0) {
@@ -122,7 +134,7 @@ export class LwLock {
   }
 
   /** Takes the lock shared if it has no owner; else ST_BUSY. */
-  shareNow(): i32 {
+  @inline shareNow(): i32 {
     if (!Region.get().isRunning()) return ST_GONE;
     if (this.isShared(me)) return ST_ALREADY_LOCKED;
     Atomic.store8(this.shareByte(me), 1);
@@ -155,7 +167,7 @@ export class LwLock {
   }
 
   /** Gives back what this backend holds: ST_OK or ST_NOT_LOCKED. */
-  release(): i32 {
+  @inline release(): i32 {
     const seen = Atomic.load(this.address());
     if ((seen & OWNER_MASK) == Self.owner()) this.putBack(seen);
     else if (this.isShared(me)) this.dropShare(me);
@@ -207,14 +219,14 @@ export class LwLock {
     Region.get().requestAttach();
   }
 
-  /** Gives the word back and wakes all who wait for that; they compete anew. */
-  private putBack(word: u32): void {
-    let seen = word;
+  /**
+   * Gives the word back and wakes all who wait for that; they compete anew. `seen` is the word as
+   * its owner saw it: others set flags in it since, and nobody changes the tenure.
+   */
+  @inline private putBack(seen: u32): void {
     if (CHECKING) invariant((seen & OWNER_MASK) != 0, PANIC_OWNER);
-    while (!Atomic.swap(this.address(), seen, (seen + TENURE_ONE) & TENURE_MASK)) {
-      seen = Atomic.load(this.address());
-    }
-    if ((seen & LOCK_WAITERS) != 0) Atomic.notifyAll(this.address());
+    const last = Atomic.exchange(this.address(), (seen + TENURE_ONE) & TENURE_MASK);
+    if ((last & LOCK_WAITERS) != 0) Atomic.notifyAll(this.address());
   }
 
   /** Clears a share byte and wakes an owner who waits for that. */

@@ -54,7 +54,7 @@ export class OwnerLock {
   }
 
   /** Takes the lock; false only if the region has ended or this thread may not wait longer. */
-  acquire(): bool {
+  @inline acquire(): bool {
     if (Atomic.swap(this.address(), 0, Self.owner())) return true;
     return this.acquireSlowly();
   }

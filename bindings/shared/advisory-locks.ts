@@ -30,8 +30,10 @@ export type AdvisoryKey = bigint | number | readonly [key1: number, key2: number
 const HIGH_FACTOR = 0x1_0000_0000;
 const HIGH_BITS = 32n;
 const LOW_BITS = 32;
-const ONE_KEY = 1;
-const TWO_KEYS = 2;
+/** A shift by it leaves nothing but the sign. */
+const SIGN = 31;
+/** `rest` of a tag of one key, and of one of two. */
+const { 1: ONE_KEY, 2: TWO_KEYS } = ADVISORY_REST;
 const SESSION_LEVELS = 1 << LEVEL_SESSION;
 
 /** What locks are made with. @internal */
@@ -185,7 +187,9 @@ export class AdvisoryLocks {
 }
 
 function highOf(key: AdvisoryKey): number {
-  if (typeof key === "number") return Math.floor(whole(key) / HIGH_FACTOR) | 0;
+  if (typeof key === "number") {
+    return (key | 0) === key ? key >> SIGN : Math.floor(whole(key) / HIGH_FACTOR) | 0;
+  }
   if (typeof key === "bigint") return Number(BigInt.asIntN(LOW_BITS, key >> HIGH_BITS));
   return half(key[0]);
 }
@@ -197,7 +201,7 @@ function lowOf(key: AdvisoryKey): number {
 }
 
 function restOf(key: AdvisoryKey): number {
-  return ADVISORY_REST[typeof key === "object" ? TWO_KEYS : ONE_KEY];
+  return typeof key === "object" ? TWO_KEYS : ONE_KEY;
 }
 
 function whole(key: number): number {

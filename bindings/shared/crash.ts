@@ -9,8 +9,7 @@
  * therefore done in the `catch` itself, by plain stores and builtins; the rest may wait for a
  * moment with more room. The owner looks once a second for slots that could not tell it.
  *
- * The wrappers of hot calls are written out, each its own function: then the compiler knows what
- * each of them calls, and makes them disappear. One that is shared by all would cost a call.
+ * Calls that are made often have a guard of their own: hot-calls.ts.
  *
  * PostgreSQL: an exit of the process; src/backend/postmaster/postmaster.c, HandleChildCrash
  */
@@ -18,6 +17,7 @@
 import { LIFE_CRASHED, REGION_REQUESTS_OFFSET } from "../../assembly/common/constants.ts";
 import { PallocError } from "../abi/errors.ts";
 import type { SharedExports } from "../abi/shared-exports.ts";
+import { type CallGuard, hotCalls } from "./hot-calls.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 
@@ -47,7 +47,7 @@ export interface GuardedExports {
 /** Puts a guard before exports. @internal */
 export function guardExports(exports: SharedExports, site: CrashSite): GuardedExports {
   const guard = new Guard(exports, site);
-  const calls = { ...coldCalls(exports, guard), ...hotCalls(guard) };
+  const calls = { ...coldCalls(exports, guard), ...hotCalls(guard) } as unknown as SharedExports;
   return { exports: calls, retire: (error) => guard.retire(error) };
 }
 
@@ -60,8 +60,7 @@ export function crashedBefore(cause: unknown): PallocError {
   });
 }
 
-class Guard {
-  /** What is called: wasm, and after a crash what throws. */
+class Guard implements CallGuard {
   raw: SharedExports;
   readonly sound: SharedExports;
   readonly refusing: SharedExports;
@@ -94,7 +93,6 @@ class Guard {
     this.#told = true;
   }
 
-  /** The rest of a crash, and what to throw. The slot says it already. */
   torn(error: unknown): unknown {
     if (this.#told) return error;
     this.#told = true;
@@ -107,38 +105,8 @@ class Guard {
   }
 }
 
-/** The calls of a page that is in the pool, and of a lock that is free. */
-function hotCalls(guard: Guard): Partial<SharedExports> & SharedExports {
-  const { words, life, sound, refusing } = guard;
-  const calls: Partial<SharedExports> = {
-    pin: (file, block) => {
-      try {
-        return guard.raw.pin(file, block);
-      } catch (error) {
-        if (guard.raw === sound) {
-          guard.raw = refusing;
-          Atomics.or(words, life, LIFE_CRASHED);
-        }
-        throw guard.torn(error);
-      }
-    },
-    unpin: (buffer) => {
-      try {
-        return guard.raw.unpin(buffer);
-      } catch (error) {
-        if (guard.raw === sound) {
-          guard.raw = refusing;
-          Atomics.or(words, life, LIFE_CRASHED);
-        }
-        throw guard.torn(error);
-      }
-    },
-  };
-  return calls as SharedExports;
-}
-
 /**
- * All others, by the number of their parameters: what they have in common is compiled once, and
+ * Calls by the number of their parameters: what they have in common is compiled once, and
  * costs each call a few nanoseconds.
  */
 function coldCalls(exports: SharedExports, guard: Guard): Raw {

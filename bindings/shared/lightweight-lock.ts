@@ -14,7 +14,6 @@ import {
   ST_BUSY,
   ST_DRAIN,
   ST_FREED,
-  ST_NOT_LOCKED,
   ST_OK,
   ST_WAIT,
 } from "../../assembly/common/constants.ts";
@@ -72,16 +71,18 @@ export interface WaitGround {
 export class HeldLightweightLock {
   readonly mode: LightweightLockMode;
   readonly #lock: LightweightLock;
+  readonly #turn: number;
 
   /** @internal */
-  constructor(lock: LightweightLock, mode: LightweightLockMode) {
+  constructor(lock: LightweightLock, mode: LightweightLockMode, turn: number) {
     this.#lock = lock;
     this.mode = mode;
+    this.#turn = turn;
   }
 
   /** Whether the lock is still held by way of this object. */
   get isHeld(): boolean {
-    return this.#lock.holds(this);
+    return this.#lock.isTurn(this.#turn);
   }
 
   /** Gives the lock back. Idempotent: what is held anew since then stays. */
@@ -95,23 +96,27 @@ export class LightweightLock {
   readonly name: string;
   readonly #index: number;
   readonly #ground: WaitGround;
-  #held: HeldLightweightLock | undefined;
+  readonly #attachment: Attachment;
+  #heldAs: LightweightLockMode | undefined;
+  /** How often it was taken. Not the last taker: that would keep an object for each. */
+  #turn = 0;
 
   /** @internal */
   constructor(name: string, index: number, ground: WaitGround) {
     this.name = name;
     this.#index = index;
     this.#ground = ground;
+    this.#attachment = ground.attachment;
   }
 
   /** How this backend holds the lock. */
   get heldAs(): LightweightLockMode | undefined {
-    return this.#held?.mode;
+    return this.#heldAs;
   }
 
-  /** Whether the lock is held by way of that object. @internal */
-  holds(held: HeldLightweightLock): boolean {
-    return this.#held === held;
+  /** Whether the lock is held since it was taken that often. @internal */
+  isTurn(turn: number): boolean {
+    return this.#turn === turn && this.#heldAs !== undefined;
   }
 
   /**
@@ -123,10 +128,14 @@ export class LightweightLock {
    * @see PostgreSQL: src/backend/storage/lmgr/lwlock.c, LWLockAcquire
    */
   acquireSync(mode: LightweightLockMode = "exclusive"): HeldLightweightLock {
-    this.#mustNotHold();
     const status = this.#take(mode);
-    if (status !== ST_OK) this.#ground.runSync(this.#taken(mode, status));
+    if (status !== ST_OK) this.#acquireSlowly(mode, status);
     return this.#nowHeld(mode);
+  }
+
+  #acquireSlowly(mode: LightweightLockMode, status: number): void {
+    if (status === ST_ALREADY_LOCKED) throw this.#heldAlready();
+    this.#ground.runSync(this.#taken(mode, status));
   }
 
   /** As {@link acquireSync}, without blocking the thread; waits for other tasks, too. */
@@ -149,14 +158,14 @@ export class LightweightLock {
    * @see PostgreSQL: src/backend/storage/lmgr/lwlock.c, LWLockConditionalAcquire
    */
   tryAcquire(mode: LightweightLockMode = "exclusive"): HeldLightweightLock | undefined {
-    this.#mustNotHold();
-    const { exports } = this.#ground.attachment;
+    const { exports } = this.#attachment;
     const status =
       mode === "shared"
         ? exports.lwlockShareNow(this.#index)
         : exports.lwlockExclusiveNow(this.#index);
-    if (status === ST_BUSY || status === ST_ALREADY_LOCKED) return undefined;
-    this.#ground.attachment.check(status);
+    if (status === ST_BUSY) return undefined;
+    if (status === ST_ALREADY_LOCKED) throw this.#heldAlready();
+    this.#attachment.check(status);
     return this.#nowHeld(mode);
   }
 
@@ -183,30 +192,34 @@ export class LightweightLock {
    * @see PostgreSQL: src/backend/storage/lmgr/lwlock.c, LWLockRelease
    */
   release(): void {
-    const { attachment } = this.#ground;
-    if (this.#held === undefined) throw this.#notHeld();
-    this.#held = undefined;
-    // A backend that is gone has given everything back.
-    if (!attachment.closed && attachment.exports.lwlockRelease(this.#index) === ST_NOT_LOCKED) {
-      throw this.#notHeld();
+    if (this.#heldAs === undefined) throw this.#notHeld();
+    this.#heldAs = undefined;
+    let status = ST_OK;
+    try {
+      status = this.#attachment.exports.lwlockRelease(this.#index);
+    } catch (error) {
+      // A backend that is gone has given everything back.
+      if (!this.#attachment.closed) throw error;
     }
+    if (status !== ST_OK) throw this.#notHeld();
   }
 
   #take(mode: LightweightLockMode): number {
-    const { exports } = this.#ground.attachment;
+    const { exports } = this.#attachment;
     return mode === "shared"
       ? exports.lwlockShare(this.#index)
       : exports.lwlockExclusive(this.#index);
   }
 
   #nowHeld(mode: LightweightLockMode): HeldLightweightLock {
-    this.#held = new HeldLightweightLock(this, mode);
-    return this.#held;
+    this.#heldAs = mode;
+    this.#turn += 1;
+    return new HeldLightweightLock(this, mode, this.#turn);
   }
 
   /** Goes on from the first attempt until the lock is held. */
   *#taken(mode: LightweightLockMode, first: number): Routine<void> {
-    const { exports } = this.#ground.attachment;
+    const { exports } = this.#attachment;
     let status = first;
     let owned = false;
     try {
@@ -214,7 +227,7 @@ export class LightweightLock {
         owned = status === ST_DRAIN;
         if (status === ST_WAIT || owned) yield SLEEP;
         else if (status === ST_ALREADY_LOCKED) yield HELD;
-        else this.#ground.attachment.check(status);
+        else this.#attachment.check(status);
         status = owned ? exports.lwlockDrain(this.#index) : this.#take(mode);
       }
       owned = false;
@@ -224,7 +237,7 @@ export class LightweightLock {
   }
 
   *#takenOrFree(): Routine<HeldLightweightLock | undefined> {
-    const { exports } = this.#ground.attachment;
+    const { exports } = this.#attachment;
     for (let tenure = 0; ; ) {
       const status = exports.lwlockOrWait(this.#index, tenure);
       if (status === ST_OK) return this.#nowHeld("exclusive");
@@ -236,7 +249,7 @@ export class LightweightLock {
       if (status === ST_ALREADY_LOCKED) yield HELD;
       else if (status === ST_WAIT) yield SLEEP;
       else {
-        tenure = this.#ground.attachment.check(status);
+        tenure = this.#attachment.check(status);
         yield SLEEP;
       }
     }
@@ -244,7 +257,7 @@ export class LightweightLock {
 
   /** The word is ours, the lock is not yet: waits for share holders, and gives it back. */
   *#drained(): Routine<void> {
-    const { exports } = this.#ground.attachment;
+    const { exports } = this.#attachment;
     try {
       do yield SLEEP;
       while (exports.lwlockDrain(this.#index) === ST_DRAIN);
@@ -260,9 +273,14 @@ export class LightweightLock {
   }
 
   #mustNotHold(): void {
-    this.#ground.attachment.mustBeOpen();
-    if (this.#ground.attachment.exports.lwlockMode(this.#index) === LWLOCK_FREE) return;
-    throw new PallocError("55000", `lock "${this.name}" is held by this backend already`, {
+    this.#attachment.mustBeOpen();
+    if (this.#attachment.exports.lwlockMode(this.#index) !== LWLOCK_FREE) {
+      throw this.#heldAlready();
+    }
+  }
+
+  #heldAlready(): PallocError {
+    return new PallocError("55000", `lock "${this.name}" is held by this backend already`, {
       hint: "Release it first; a lock is held once, in one mode.",
     });
   }

@@ -58,9 +58,10 @@ interface ReadEnd {
 }
 
 const GOOD_END: ReadEnd = {};
+const ALL_GOOD: readonly ReadEnd[] = [];
 
 /** Of several pages, each in its place. */
-export type ReadErrors = (DataCorruptedError | undefined)[];
+export type ReadErrors = readonly (DataCorruptedError | undefined)[];
 
 /** What a `PageIo` needs. */
 export interface PageIoParts {
@@ -173,7 +174,7 @@ export class PageReader {
   ): Routine<ReadErrors> {
     const read = { id, block, buffers, context, bad };
     if (!this.hasWorkers) return yield* this.#readHere(read);
-    const errors: ReadErrors = [];
+    const errors: (DataCorruptedError | undefined)[] = [];
     for (let at = 0; at < buffers.length; at += IO_REQUEST_PAGES) {
       const next = at + IO_REQUEST_PAGES;
       try {
@@ -233,7 +234,7 @@ export class PageReader {
     const fate = yield* this.parts.queue.ended(request, buffers);
     if (fate !== REQUEST_DONE) return yield* this.#readAgain(read);
     this.parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
-    return buffers.map(() => undefined);
+    return noErrors(buffers.length);
   }
 
   /** Waits for a worker's read no longer, with no look at what came of it. */
@@ -247,7 +248,7 @@ export class PageReader {
    */
   *#readAgain(read: PageRead): Routine<ReadErrors> {
     const { buffers, context } = read;
-    const errors: ReadErrors = [];
+    const errors: (DataCorruptedError | undefined)[] = [];
     let at = 0;
     while (at < buffers.length) {
       const first = yield* this.#untilEnded(buffers[at] ?? 0, context);
@@ -279,19 +280,39 @@ export class PageReader {
 
   *#readHere({ id, block, buffers, context, bad }: PageRead): Routine<ReadErrors> {
     const [relation, fork] = partsOf(id);
-    let ends: ReadEnd[] = [];
+    const pages: Uint8Array[] = [];
+    for (const buffer of buffers) pages.push(this.bytes(buffer));
+    let hasEnded = false;
+    let ends: readonly ReadEnd[];
     try {
-      const pages = buffers.map((buffer) => this.bytes(buffer));
       const began = this.parts.counts.begin();
       yield { op: "read", relation, fork, block, pages };
       this.parts.counts.read(context, buffers.length * BLOCK_BYTES, began);
-      ends = buffers.map((buffer, index) => this.#endRead(buffer, relation, block + index, bad));
+      ends = this.#endReads(buffers, relation, block, bad);
+      hasEnded = true;
     } finally {
-      if (ends.length === 0) this.#letGo(buffers);
+      if (!hasEnded) this.#letGo(buffers);
     }
+    if (ends === ALL_GOOD) return noErrors(buffers.length);
     // Only now: whoever hears them may throw.
     for (const { warning } of ends) if (warning !== undefined) this.parts.warn(warning);
     return ends.map(({ error }) => error);
+  }
+
+  /** Ends reads side by side, each as {@link #endRead}; ALL_GOOD if there is nothing to say. */
+  #endReads(
+    buffers: readonly number[],
+    relation: number,
+    block: number,
+    bad: BadPage,
+  ): readonly ReadEnd[] {
+    let ends: ReadEnd[] | undefined;
+    for (let index = 0; index < buffers.length; index += 1) {
+      const end = this.#endRead(buffers[index] ?? 0, relation, block + index, bad);
+      if (end !== GOOD_END) ends ??= buffers.map(() => GOOD_END);
+      if (ends !== undefined) ends[index] = end;
+    }
+    return ends ?? ALL_GOOD;
   }
 
   /** Ends a read, whatever came of it. */
@@ -411,6 +432,10 @@ export class PageReader {
 /** The relation and fork that a pool's file word names. @internal */
 export function partsOf(id: number): [relation: number, fork: Fork] {
   return [id >>> FORK_BITS, (id & FORK_MASK) as Fork];
+}
+
+function noErrors(count: number): ReadErrors {
+  return new Array(count).fill(undefined);
 }
 
 function partOf(read: PageRead, from: number, to: number): PageRead {

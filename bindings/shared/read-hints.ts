@@ -6,6 +6,7 @@
  */
 
 import type { ForkId } from "../abi/pointers.ts";
+import type { Fifo } from "./fifo.ts";
 import type { BufferPoolParts } from "./number-pool.ts";
 
 /**
@@ -38,7 +39,7 @@ export class ReadHints {
     while (this.#given.length > 0 && (this.#given[0] ?? 0) < this.#first) this.#given.shift();
   }
 
-  give(window: readonly number[], ended: boolean): void {
+  give(window: Fifo<number>, ended: boolean): void {
     // What comes first is read at once: a hint would be of no use.
     let at = Math.max(this.#seen - this.#first, lengthOfRun(window, 0, this.#combine));
     while (at < window.length && this.#given.length < this.#most) {
@@ -51,18 +52,19 @@ export class ReadHints {
     this.#seen = this.#first + at;
   }
 
-  #giveOne(window: readonly number[], at: number, count: number): void {
+  #giveOne(window: Fifo<number>, at: number, count: number): void {
     const { io, attachment } = this.#parts;
-    const block = window[at] ?? 0;
-    if (block === (window[at - 1] ?? 0) + 1) return;
+    const block = window.at(at) ?? 0;
+    if (block === (window.at(at - 1) ?? 0) + 1) return;
     if (attachment.exports.lookUp(this.#id, block) >= 0) return;
     io.prefetch(this.#id, block, count);
     this.#given.push(this.#first + at);
   }
 }
 
-function lengthOfRun(window: readonly number[], at: number, most: number): number {
+function lengthOfRun(window: Fifo<number>, at: number, most: number): number {
   let count = Math.min(1, window.length - at);
-  while (count > 0 && count < most && window[at + count] === (window[at] ?? 0) + count) count += 1;
+  while (count > 0 && count < most && window.at(at + count) === (window.at(at) ?? 0) + count)
+    count += 1;
   return count;
 }

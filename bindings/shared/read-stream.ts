@@ -35,6 +35,7 @@ import { IO_REQUEST_PAGES, IO_REQUESTS } from "../../assembly/common/io-constant
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { BufferId, ForkId } from "../abi/pointers.ts";
+import { Fifo } from "./fifo.ts";
 import { locateNow, notAwaited } from "./locate-now.ts";
 import type { BufferPoolParts, ReadMode } from "./number-pool.ts";
 import type { ReadErrors, StartedRead } from "./page-reader.ts";
@@ -93,7 +94,7 @@ export class ReadStream {
   /** Most reads that I/O workers do at a time; 0: this backend reads itself. */
   readonly #mostStarted: number;
   #started = 0;
-  #ahead: Ahead[] = [];
+  readonly #ahead = new Fifo<Ahead>();
   #block = -1;
   #busy = false;
   #closed = false;
@@ -249,17 +250,17 @@ export class ReadStream {
     this.#window.clear();
   }
 
-  /** Gives back what was pinned and asked for ahead. */
-  #dropAhead(): void {
-    const dropped = this.#ahead;
-    this.#ahead = [];
+  /** Gives back what was pinned and asked for ahead. @returns it */
+  #dropAhead(): Ahead[] {
+    const dropped = this.#ahead.clear();
     this.#started = 0;
     // A backend that has detached gave back all that it had.
-    if (this.#parts.attachment.closed) return;
+    if (this.#parts.attachment.closed) return dropped;
     for (const read of new Set(dropped.map(({ started }) => started))) {
       if (read !== undefined) this.#parts.io.forsake(read);
     }
     for (const { error, buffer } of dropped) if (error === undefined) this.#unpin(buffer);
+    return dropped;
   }
 
   #unpin(buffer: number): void {
@@ -269,11 +270,11 @@ export class ReadStream {
 
   /** The next page if it is pinned already, or in the pool. */
   #atOnce(): BufferId | undefined | typeof LONG_WAY {
-    const [ready] = this.#ahead;
+    const ready = this.#ahead.first;
     if (ready !== undefined) {
       if (!isReady(ready)) return LONG_WAY;
       this.#readAhead();
-      this.#ahead.shift();
+      this.#ahead.take();
       return this.#deliver(ready.block, ready.buffer);
     }
     this.#window.fill(this.#ahead.length);
@@ -295,9 +296,9 @@ export class ReadStream {
   *#slowly(): Routine<BufferId | undefined> {
     if (this.#ahead.length === 0) yield* this.#readRun();
     this.#readAhead();
-    const started = this.#ahead[0]?.started;
+    const started = this.#ahead.first?.started;
     if (started !== undefined) yield* this.#endRun(started);
-    const next = this.#ahead.shift();
+    const next = this.#ahead.take();
     if (next === undefined) return undefined;
     if (next.error !== undefined) throw next.error;
     if (!next.foreign) return this.#deliver(next.block, next.buffer);
@@ -313,9 +314,8 @@ export class ReadStream {
 
   /** After a wait that was given up: what was dealt with ahead is still to be dealt with. */
   #beginAnew(...first: number[]): void {
-    const blocks = [...first, ...this.#ahead.map(({ block }) => block)];
-    this.#dropAhead();
-    this.#window.putBack(blocks);
+    const blocks = this.#dropAhead().map(({ block }) => block);
+    this.#window.putBack([...first, ...blocks]);
   }
 
   #deliver(block: number, buffer: number): BufferId {
@@ -398,7 +398,7 @@ export class ReadStream {
   }
 
   #push(pages: readonly Ahead[], last: Ahead | undefined): void {
-    this.#ahead.push(...pages);
+    for (const page of pages) this.#ahead.push(page);
     if (last !== undefined) this.#ahead.push(last);
   }
 
@@ -462,11 +462,17 @@ export class ReadStream {
       delivered = this.#delivered(block, buffers, yield* this.#parts.io.end(started));
     } catch (error) {
       // From here each is read by itself, where it is not there by now.
-      this.#ahead.splice(0, buffers.length, ...foreign(block, buffers));
+      this.#replace(foreign(block, buffers));
       if (isOfThePage(error)) return;
       this.#beginAnew();
       throw error;
     }
-    this.#ahead.splice(0, buffers.length, ...delivered);
+    this.#replace(delivered);
+  }
+
+  /** Puts pages in the place of those that come first. */
+  #replace(pages: readonly Ahead[]): void {
+    for (let count = 0; count < pages.length; count += 1) this.#ahead.take();
+    this.#ahead.putBack(pages);
   }
 }

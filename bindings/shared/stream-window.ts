@@ -6,6 +6,7 @@
  */
 
 import { checkBlocks } from "../storage/manager.ts";
+import { Fifo } from "./fifo.ts";
 import type { ReadHints } from "./read-hints.ts";
 
 /** Blocks from `first` up to but not `end`. */
@@ -37,7 +38,7 @@ export interface WindowLimits {
 export class StreamWindow {
   readonly #source: () => number | undefined;
   readonly #limits: WindowLimits;
-  readonly #blocks: number[] = [];
+  readonly #blocks = new Fifo<number>();
   #distance: number;
   #ended = false;
   /** The block behind the last one that was read. */
@@ -56,7 +57,7 @@ export class StreamWindow {
 
   /** The block that comes next. */
   get first(): number | undefined {
-    return this.#blocks[0];
+    return this.#blocks.first;
   }
 
   /** Asks for numbers. @param ahead - blocks of the distance that have been dealt with */
@@ -74,13 +75,13 @@ export class StreamWindow {
 
   /** The first block is dealt with. */
   take(): void {
-    this.#blocks.shift();
+    this.#blocks.take();
     this.#limits.hints?.taken(1);
   }
 
   /** These blocks come first again. */
   putBack(blocks: readonly number[]): void {
-    this.#blocks.unshift(...blocks);
+    this.#blocks.putBack(blocks);
     this.#limits.hints?.taken(-blocks.length);
   }
 
@@ -105,7 +106,7 @@ export class StreamWindow {
   }
 
   clear(): void {
-    this.#blocks.length = 0;
+    this.#blocks.clear();
   }
 }
 

@@ -19,6 +19,7 @@ import {
 } from "./lock-operations.ts";
 import { owner } from "./operations.ts";
 import { parseSchedule } from "./schedule.ts";
+import type { Watch } from "./setting.ts";
 import type { Script } from "./steps.ts";
 import { simulationModule } from "./world.ts";
 
@@ -104,11 +105,13 @@ export const lockTrios: readonly LockConfiguration[] = [
 
 const simulation: WasmModule = simulationModule();
 
-/** An engine over the simulation build or another of the kind. */
+/** An engine over the simulation build or another of the kind; `races` watches as well. */
 export function lockEngine(
   { backends }: LockConfiguration,
   module: WasmModule = simulation,
+  races?: Watch,
 ): Engine {
+  const beliefs = lockWatch();
   return new Engine({
     module,
     buffers: 1,
@@ -117,8 +120,24 @@ export function lockEngine(
     prepare: (world) => world.instance(0).startAt(1, 0),
     check: brokenLock,
     close: leftOfLocks,
-    watch: lockWatch(),
+    watch: races === undefined ? beliefs : both(races, beliefs),
   });
+}
+
+function both(first: Watch, second: Watch): Watch {
+  return {
+    imports: (slot) => ({ ...second.imports(slot), ...first.imports(slot) }),
+    begin: (engine) => {
+      first.begin(engine);
+      second.begin(engine);
+    },
+    atomic: (fiber, kind, at) => first.atomic(fiber, kind, at),
+    bytes: (fiber, at, write) => first.bytes(fiber, at, write),
+    died: (fiber) => {
+      first.died(fiber);
+      second.died(fiber);
+    },
+  };
 }
 
 /** Runs a schedule again from its text. */

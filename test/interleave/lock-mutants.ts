@@ -91,6 +91,27 @@ export const lockMutants: readonly Mutant[] = [
     "    LockRecord.at(reference).setWord(0);\n    LockTable.unlink(hash, reference);",
   ),
   mutant(
+    "who gives back the first of a chain drops the others",
+    "lmgr/lock-table.ts",
+    "      Atomic.load(LockTable.head(hash)) == reference && LockRecord.at(reference).getNext() == 0",
+    "      Atomic.load(LockTable.head(hash)) == reference",
+  ),
+  {
+    name: "a chain is found empty before its partition is locked",
+    patches: [
+      {
+        file: "lmgr/lock.ts",
+        find: "    const isFree = LockTable.isEmpty(hash) && !tag.isRelation();\n",
+        put: "    const isFree = wasEmpty && !tag.isRelation();\n",
+      },
+      {
+        file: "lmgr/lock.ts",
+        find: "    const partition = LockTable.partition(hash);\n",
+        put: "    const partition = LockTable.partition(hash);\n    const wasEmpty = LockTable.isEmpty(hash);\n",
+      },
+    ],
+  },
+  mutant(
     "who repairs does not look at the queue of what the dead one held",
     "lmgr/lock-reap.ts",
     "      LockWake.scan(hash, tag);\n      record.setWord(0);",

@@ -66,8 +66,20 @@ const mistakes = [
   mutant(
     "who waits is not woken",
     lock,
-    "if ((seen & LOCK_WAITERS) != 0) Atomic.notifyAll(this.address());",
-    "if ((seen & LOCK_WAITERS) == 0) Atomic.notifyAll(this.address());",
+    "if ((last & LOCK_WAITERS) != 0) Atomic.notifyAll(this.address());",
+    "if ((last & LOCK_WAITERS) == 0) Atomic.notifyAll(this.address());",
+  ),
+  mutant(
+    "an owner looks for waiters in the word as it was before it gave it back",
+    lock,
+    "if ((last & LOCK_WAITERS) != 0) Atomic.notifyAll(this.address());",
+    "if ((seen & LOCK_WAITERS) != 0 && last != 0) Atomic.notifyAll(this.address());",
+  ),
+  mutant(
+    "an exclusive taker does not look at the bytes",
+    lock,
+    "return this.hasShares() ? this.drain() : ST_OK;",
+    "return seen == 0x7fffffff ? this.drain() : ST_OK;",
   ),
   mutant(
     "an owner that drains does not look again after its flag",

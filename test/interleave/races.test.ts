@@ -4,6 +4,7 @@
 
 import { describe, expect, it } from "vitest";
 import { engineFor, importantPairs, pair, pairs } from "./configurations.ts";
+import { lockEngine, lockPairs } from "./lock-configurations.ts";
 import { RACY, RaceCheck } from "./races.ts";
 import { searchAll } from "./search.ts";
 import { simulationModule } from "./world.ts";
@@ -30,6 +31,22 @@ describe("plain words", () => {
   it.each(repaired)("and by the owner that repairs: $name", (each) => {
     const check = new RaceCheck();
     searchAll(engineFor(each, module, check), { preemptions: 0, deaths: 1 });
+    for (const name of check.used) used.add(name);
+  });
+
+  it.each(lockPairs)("of heavyweight locks are touched in order: $name", (each) => {
+    const check = new RaceCheck();
+    searchAll(lockEngine(each, module, check), { preemptions: 0, deaths: 0 });
+    expect(check.accesses).toBeGreaterThan(1_000);
+  });
+
+  const preempted = lockPairs.filter(({ name }) =>
+    /^(exclusive|weak) [+] (share|strong)$/.test(name),
+  );
+
+  it.each(preempted)("of heavyweight locks, with one preemption: $name", (each) => {
+    const check = new RaceCheck();
+    searchAll(lockEngine(each, module, check), { preemptions: 1, deaths: 0 });
     for (const name of check.used) used.add(name);
   });
 

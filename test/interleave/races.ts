@@ -10,7 +10,13 @@
 //
 // Words that are racy on purpose stand in RACY, with the reason; nothing else is excused.
 
-import { BLOCK_BYTES, COLUMN_HEADER_BYTES } from "../../assembly/common/constants.ts";
+import {
+  BLOCK_BYTES,
+  COLUMN_HEADER_BYTES,
+  PART_LOCK_RECORDS,
+  PART_LOCK_TABLE,
+} from "../../assembly/common/constants.ts";
+import { LOCK_RECORD_BYTES } from "../../assembly/common/lock-constants.ts";
 import type { HostFunctions } from "../../bindings/abi/load.ts";
 import {
   type Engine,
@@ -50,7 +56,22 @@ export const RACY: readonly Racy[] = [
       return inside && offset % world.at.columnBytes >= COLUMN_HEADER_BYTES;
     },
   },
+  {
+    name: "chains of lock records",
+    why: "walked without a lock as a hint (lock-table.ts); what is believed is one's own record",
+    covers: (world, address) => {
+      const [heads, headBytes] = world.part(PART_LOCK_TABLE);
+      const [records, recordBytes] = world.part(PART_LOCK_RECORDS);
+      if (address >= heads && address < heads + headBytes) return true;
+      const offset = address - records;
+      const field = (offset & (LOCK_RECORD_BYTES - 1)) >>> WORD_SHIFT;
+      return offset >= 0 && offset < recordBytes && field === RECORD_NEXT;
+    },
+  },
 ];
+
+/** Word of a lock record that links it to the next. */
+const RECORD_NEXT = 1;
 
 const UNIT_SHIFT = 1;
 const UNIT_BYTES = 2;
