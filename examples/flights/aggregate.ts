@@ -31,13 +31,7 @@
  */
 
 import type { ChunkPtr, MemoryContext, ProcessMemory } from "../../bindings/index.ts";
-import {
-  type HashLimit,
-  hashMemory,
-  largestBlock,
-  partitionBits,
-  tableLimit,
-} from "./hash-limit.ts";
+import { type HashLimit, partitionBits, tableLimit } from "./hash-limit.ts";
 import { type Batch, type CreateFile, RECORD_HEADER_BYTES, Spill } from "./spill.ts";
 import type { GroupValues, Transition } from "./transition.ts";
 
@@ -61,6 +55,7 @@ export interface HashAggregateOptions {
   readonly limit: HashLimit;
   /** What is kept of each group. */
   readonly transition: Transition;
+  /** Files of an aggregation that is given up are closed by whoever made them. */
   readonly createFile: CreateFile;
   /**
    * Where hashes begin. An aggregation that merges what others drain needs another one than they:
@@ -135,7 +130,7 @@ export class HashAggregate {
     this.#tuples = executor.createChild("HashAgg hashed tuples", {
       minContextSize: 0,
       initBlockSize: MIN_BLOCK_BYTES,
-      maxBlockSize: largestBlock(limit),
+      maxBlockSize: limit.maxBlockBytes,
     });
     this.#u8 = memory.u8;
     this.#u32 = memory.u32;
@@ -150,7 +145,7 @@ export class HashAggregate {
   /** What has been used so far. */
   get use(): HashUse {
     return {
-      limitBytes: hashMemory(this.#limit),
+      limitBytes: this.#limit.bytes,
       peakBytes: this.#peakBytes,
       batches: this.#batchCount,
       diskBytes: this.#diskBytes,
@@ -222,12 +217,6 @@ export class HashAggregate {
       groups += 1;
     });
     flush();
-  }
-
-  /** Removes temporary files; memory goes with the per-query context. Idempotent. */
-  close(): void {
-    this.#spill?.close();
-    for (const { file } of this.#batches.splice(0)) file.close();
   }
 
   // ── Passes ─────────────────────────────────────────────────────────────────────────────────────
