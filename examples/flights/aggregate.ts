@@ -185,9 +185,14 @@ export class HashAggregate {
     }
   }
 
-  /** Calls `visit` with each group, in no particular order; the aggregation is empty then. */
-  drain(visit: (group: Group) => void): void {
-    this.#drain((entry, keyBytes) => {
+  /**
+   * Calls `visit` with the groups of the table, in no particular order, then fills the table from
+   * the next batch: to be called until there is none. The aggregation is empty then.
+   *
+   * @returns whether there was another batch
+   */
+  drainBatch(visit: (group: Group) => void): boolean {
+    return this.#drainBatch((entry, keyBytes) => {
       const key = this.#u8.slice(entry + this.#keyOffset, entry + this.#keyOffset + keyBytes);
       visit({ key, ...this.#transition.values(entry) });
     });
@@ -209,28 +214,28 @@ export class HashAggregate {
       used = 0;
       groups = 0;
     };
-    this.#drain((entry, keyBytes) => {
+    const pack = (entry: number, keyBytes: number): void => {
       const length = this.#packedBytes(keyBytes);
       if (used + length > packed.length) flush();
       packed.set(this.#u8.subarray(entry, entry + this.#keyOffset + keyBytes), used);
       used += length;
       groups += 1;
-    });
+    };
+    while (this.#drainBatch(pack));
     flush();
   }
 
   // ── Passes ─────────────────────────────────────────────────────────────────────────────────────
 
-  #drain(visit: (entry: number, keyBytes: number) => void): void {
-    for (;;) {
-      this.#flush();
-      this.#forEachEntry(visit);
-      this.#endPass();
-      const batch = this.#batches.pop();
-      if (batch === undefined) return;
-      this.#beginPass(batch);
-      this.#load(batch);
-    }
+  #drainBatch(visit: (entry: number, keyBytes: number) => void): boolean {
+    this.#flush();
+    this.#forEachEntry(visit);
+    this.#endPass();
+    const batch = this.#batches.pop();
+    if (batch === undefined) return false;
+    this.#beginPass(batch);
+    this.#load(batch);
+    return true;
   }
 
   /** Empties the table; what was spilled becomes batches. */

@@ -12,6 +12,7 @@
  * backend that combines what the workers find, in process memory and temporary files.
  */
 
+import { setImmediate } from "node:timers/promises";
 import {
   type Query,
   type ResolvedSettings,
@@ -277,7 +278,8 @@ export class FlightsJob {
       table.description.pages,
       (packed) => aggregate.merge(packed, query.perTuple),
     );
-    return { answers, ...ranked(aggregate, keep), leader: aggregate.use, leaderSight };
+    const result = await ranked(aggregate, keep);
+    return { answers, ...result, leader: aggregate.use, leaderSight };
   }
 
   #backendReport({ thread, message, sight }: Answer): BackendReport {
@@ -348,10 +350,13 @@ interface Answered extends Pick<QueryOutcome, "groups" | "largest" | "leader" | 
   readonly answers: readonly Answer[];
 }
 
-/** Counts the groups, and keeps the largest. */
-function ranked(aggregate: HashAggregate, keep: number): Pick<QueryOutcome, "groups" | "largest"> {
+/** Counts the groups, and keeps the largest. Between two batches the event loop turns. */
+async function ranked(
+  aggregate: HashAggregate,
+  keep: number,
+): Promise<Pick<QueryOutcome, "groups" | "largest">> {
   const ranking = new Ranking(keep);
-  aggregate.drain((group) => ranking.add(group));
+  while (aggregate.drainBatch((group) => ranking.add(group))) await setImmediate();
   return { groups: ranking.count, largest: ranking.largest() };
 }
 
