@@ -55,6 +55,8 @@ export interface Row {
   readonly unit: string;
   /** Peer → the largest ratio ours / peer that is met; a peer without one is only compared with. */
   readonly targets: Readonly<Record<string, number>>;
+  /** Turns each contender gets at most, where one takes seconds. */
+  readonly rounds?: number;
   /** Builds the contenders; exactly one has the role "ours". */
   contenders(): Promise<readonly Contender[]>;
 }
@@ -180,7 +182,8 @@ export async function timeRow(
   return withContenders(row, (contenders) => {
     const sound = contenders.filter(({ name }) => !rejected.some((one) => one.name === name));
     for (const contender of sound) warmUp(contender, effort.warmUpSeconds);
-    return report(row, sound, takeRounds(sound, effort), rejected);
+    const rounds = Math.min(effort.rounds, row.rounds ?? effort.rounds);
+    return report(row, sound, takeRounds(sound, { ...effort, rounds }), rejected);
   });
 }
 

@@ -45,7 +45,13 @@ export function packageRoot(): string {
   return fileURLToPath(folder);
 }
 
-const PEERS = ["assemblyscript", "@thi.ng/malloc", "lru-cache", "benchmark"];
+const PEERS = [
+  "assemblyscript",
+  "@thi.ng/malloc",
+  "lru-cache",
+  "@electric-sql/pglite",
+  "benchmark",
+];
 
 /** Versions of palloc and of what it is compared with. */
 export function versions(): Record<string, string> {

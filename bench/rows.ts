@@ -16,6 +16,7 @@ import { memoryRows } from "./memory.bench.ts";
 import { missRows } from "./misses.bench.ts";
 import { mmgrRows } from "./mmgr.bench.ts";
 import { patternRows } from "./patterns.bench.ts";
+import { queryBenchRows } from "./queries.bench.ts";
 import { recordRows } from "./records.bench.ts";
 import { workerRows } from "./workers.bench.ts";
 
@@ -35,4 +36,5 @@ export const rows: readonly Row[] = [
   ...cacheRows,
   ...memoryRows,
   ...journalRows,
+  ...queryBenchRows,
 ];

@@ -99,6 +99,7 @@ export {
   Catalog,
   CatalogCache,
   type CatalogDefinition,
+  type CatalogStatistics,
 } from "./shared/catalog.ts";
 export type { CatalogKey } from "./shared/catalog-keys.ts";
 export { CatalogRelation, type CatalogRow } from "./shared/catalog-relation.ts";

@@ -47,7 +47,7 @@ export interface LoopGround {
   readonly transactions: Transactions;
   readonly messages: Messages;
   createTemporaryFile(context: MemoryContext, onClose: () => void): TemporaryFile;
-  /** A statement is about to begin. */
+  /** A transaction or a statement is about to begin. */
   starting(): void;
   /** The session has given back everything: the backend may go, if it was attached for it. */
   ended(): void;
@@ -269,6 +269,7 @@ export class CommandLoop {
   #start(): void {
     const { transactions, settings } = this.ground;
     transactions.start();
+    this.ground.starting();
     this.transaction += 1;
     this.#timers.arm("transaction", settings.values.transaction_timeout, () => {
       this.#end("25P04", "terminating connection due to transaction timeout");

@@ -105,12 +105,14 @@ export class Query {
   /**
    * A file for what does not fit into memory. Close it; the query's end closes what was not, with a
    * warning unless it failed. May wait for storage.
+   *
+   * @param context - where its one block of 8 kB is allocated, so that it counts with the node that
+   *   writes; close the file before this context is reset. Default: that of the query's portal
    */
-  createTemporaryFile(): TemporaryFile {
+  createTemporaryFile(context: MemoryContext = this.#ground.portal.context): TemporaryFile {
     const { owner } = this;
-    const { portal, createTemporaryFile } = this.#ground;
-    // Its block must be there when the owner closes it, after the query's context has gone.
-    const file = createTemporaryFile(portal.context, () => {
+    const { createTemporaryFile } = this.#ground;
+    const file = createTemporaryFile(context, () => {
       if (owner.holds(temporaryFiles, file)) owner.forget(temporaryFiles, file);
     });
     owner.remember(temporaryFiles, file);

@@ -51,6 +51,8 @@ export class PrivateEntries {
   readonly #catalogs: Map<MapKey, PrivateEntry>[] = [];
   readonly #byHash = new Map<number, PrivateEntry>();
   readonly #markers = new Set<Marker>();
+  /** Entries of each catalog that were invalidated. */
+  readonly #invalidated: number[] = [];
   #context: MemoryContext | undefined;
   #bytes = 0;
   #count = 0;
@@ -69,6 +71,11 @@ export class PrivateEntries {
   /** Entries that are found. */
   get count(): number {
     return this.#count;
+  }
+
+  /** How many entries of a catalog were invalidated. */
+  invalidatedOf(catalog: number): number {
+    return this.#invalidated[catalog] ?? 0;
   }
 
   /** Entries of a catalog, for look-ups: one Map for as long as the backend lives. */
@@ -182,7 +189,7 @@ export class PrivateEntries {
   invalidate(catalog: number, hash: number): void {
     for (let at = this.#byHash.get(hash); at !== undefined; ) {
       const next = at.sameHash;
-      if (at.catalog === catalog) this.remove(at);
+      if (at.catalog === catalog) this.#outdated(at);
       at = next;
     }
     for (const marker of this.#markers) {
@@ -194,11 +201,16 @@ export class PrivateEntries {
   invalidateAll(catalog?: number): void {
     for (const [number, map] of this.#catalogs.entries()) {
       if (map === undefined || (catalog !== undefined && number !== catalog)) continue;
-      for (const entry of [...map.values()]) this.remove(entry);
+      for (const entry of [...map.values()]) this.#outdated(entry);
     }
     for (const marker of this.#markers) {
       if (catalog === undefined || marker.catalog === catalog) marker.dead = true;
     }
+  }
+
+  #outdated(entry: PrivateEntry): void {
+    this.#invalidated[entry.catalog] = this.invalidatedOf(entry.catalog) + 1;
+    this.remove(entry);
   }
 
   /** An entry is being built from now on. */

@@ -41,6 +41,22 @@ export interface CatalogDefinition<Value = Uint8Array> {
   decode?(row: Uint8Array): Value;
 }
 
+/** What was looked up in a catalog, as PostgreSQL counts it with CATCACHE_STATS. */
+export interface CatalogStatistics {
+  /** Found among the backend's own entries. */
+  readonly hits: number;
+  /** Found there that there is no such row. */
+  readonly negativeHits: number;
+  /** Found, or found to be none, among the entries that all backends share. */
+  readonly sharedHits: number;
+  /** Rows read by `loadSync` or `load`. */
+  readonly loads: number;
+  /** Times that these found no row, which is remembered too. */
+  readonly negativeLoads: number;
+  /** Own entries that went because their row had changed. */
+  readonly invalidations: number;
+}
+
 /** Who remembers references and says whether a transaction is under way: a session. @internal */
 export interface ReferenceKeeper {
   inTransaction(): boolean;
@@ -155,6 +171,11 @@ export class Catalog<Value> {
   readonly #ground: CatalogGround;
   readonly #entries: ReadonlyMap<MapKey, PrivateEntry>;
   readonly #isSingle: boolean;
+  #hits = 0;
+  #negativeHits = 0;
+  #sharedHits = 0;
+  #loads = 0;
+  #negativeLoads = 0;
 
   /** @internal */
   constructor(name: string, definition: CatalogDefinition<Value>, ground: CatalogGround) {
@@ -164,6 +185,22 @@ export class Catalog<Value> {
     this.#ground = ground;
     this.#entries = ground.entries.of(this.number);
     this.#isSingle = definition.keys.length === 1;
+  }
+
+  /**
+   * What this backend has looked up so far.
+   *
+   * @see PostgreSQL: src/backend/utils/cache/catcache.c, CatCachePrintStats
+   */
+  get statistics(): CatalogStatistics {
+    return {
+      hits: this.#hits,
+      negativeHits: this.#negativeHits,
+      sharedHits: this.#sharedHits,
+      loads: this.#loads,
+      negativeLoads: this.#negativeLoads,
+      invalidations: this.#ground.entries.invalidatedOf(this.number),
+    };
   }
 
   /**
@@ -180,9 +217,10 @@ export class Catalog<Value> {
     const [first] = keys;
     // Of one key there is nothing to be made; one of another kind is found nowhere.
     const known = keys.length === 1 && this.#isSingle ? this.#entries.get(first ?? "") : undefined;
-    if (known !== undefined) return this.#refer(known);
+    if (known !== undefined) return this.#refer(this.#hit(known));
     const key = mapKeyOf(this.#definition.keys, keys);
-    return this.#refer(this.#entries.get(key) ?? this.#missSync(key, keys));
+    const own = this.#entries.get(key);
+    return this.#refer(own === undefined ? this.#missSync(key, keys) : this.#hit(own));
   }
 
   /**
@@ -197,13 +235,15 @@ export class Catalog<Value> {
       return reference?.value;
     }
     known.used = true;
+    this.#hits += 1;
     return known.value as Value;
   }
 
   /** As {@link findSync}, without blocking the thread while the row is read. */
   async find(...keys: readonly CatalogKey[]): Promise<CacheReference<Value> | undefined> {
     const key = mapKeyOf(this.#definition.keys, keys);
-    return this.#refer(this.#entries.get(key) ?? (await this.#miss(key, keys)));
+    const own = this.#entries.get(key);
+    return this.#refer(own === undefined ? await this.#miss(key, keys) : this.#hit(own));
   }
 
   /**
@@ -220,6 +260,12 @@ export class Catalog<Value> {
   /** Gives back what {@link holdShared} holds. */
   releaseShared(entry: number): void {
     this.#ground.ring.release(entry);
+  }
+
+  #hit(entry: PrivateEntry): PrivateEntry {
+    if (entry.negative) this.#negativeHits += 1;
+    else this.#hits += 1;
+    return entry;
   }
 
   #refer(entry: PrivateEntry): CacheReference<Value> | undefined {
@@ -281,6 +327,7 @@ export class Catalog<Value> {
     if (found === undefined) return hash;
     // What this transaction changes it sees as it is, and nobody else is to see it from here.
     if (pending.has(this.number, hash)) return hash;
+    this.#sharedHits += 1;
     return entries.add(this.number, key, hash, found.row, true);
   }
 
@@ -301,6 +348,8 @@ export class Catalog<Value> {
   /** Keeps what was read; undefined if it changed meanwhile. */
   #built({ hash, since, marker, key, keys, row, last }: Built): PrivateEntry | undefined {
     const { ring, entries, pending } = this.#ground;
+    if (row === undefined) this.#negativeLoads += 1;
+    else this.#loads += 1;
     const stands = entries.unmark(marker);
     const own = pending.has(this.number, hash);
     if (!own && !last && !stands) return undefined;

@@ -31,7 +31,10 @@ const GROWTH_BLOCKS = 32;
 export interface TemporaryFileOptions {
   readonly storage: StorageManager;
   readonly number: number;
-  /** Where its block is allocated; the file must be closed before this context is reset. */
+  /**
+   * Where its block is allocated; the file must be closed before this context is reset, and has
+   * lost its block once it is deleted.
+   */
   readonly context: MemoryContext;
   readonly remove: () => void;
 }
@@ -155,7 +158,7 @@ export class TemporaryFile {
 
   #freeBlock(): void {
     if (this.#block === undefined) return;
-    this.#context.memory.free(this.#block);
+    if (!this.#context.closed) this.#context.memory.free(this.#block);
     this.#block = undefined;
   }
 

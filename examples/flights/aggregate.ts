@@ -31,13 +31,7 @@
  */
 
 import type { ChunkPtr, MemoryContext, ProcessMemory } from "../../bindings/index.ts";
-import {
-  type HashLimit,
-  hashMemory,
-  largestBlock,
-  partitionBits,
-  tableLimit,
-} from "./hash-limit.ts";
+import { type HashLimit, partitionBits, tableLimit } from "./hash-limit.ts";
 import { type Batch, type CreateFile, RECORD_HEADER_BYTES, Spill } from "./spill.ts";
 import type { GroupValues, Transition } from "./transition.ts";
 
@@ -61,6 +55,7 @@ export interface HashAggregateOptions {
   readonly limit: HashLimit;
   /** What is kept of each group. */
   readonly transition: Transition;
+  /** Files of an aggregation that is given up are closed by whoever made them. */
   readonly createFile: CreateFile;
   /**
    * Where hashes begin. An aggregation that merges what others drain needs another one than they:
@@ -135,7 +130,7 @@ export class HashAggregate {
     this.#tuples = executor.createChild("HashAgg hashed tuples", {
       minContextSize: 0,
       initBlockSize: MIN_BLOCK_BYTES,
-      maxBlockSize: largestBlock(limit),
+      maxBlockSize: limit.maxBlockBytes,
     });
     this.#u8 = memory.u8;
     this.#u32 = memory.u32;
@@ -150,7 +145,7 @@ export class HashAggregate {
   /** What has been used so far. */
   get use(): HashUse {
     return {
-      limitBytes: hashMemory(this.#limit),
+      limitBytes: this.#limit.bytes,
       peakBytes: this.#peakBytes,
       batches: this.#batchCount,
       diskBytes: this.#diskBytes,
@@ -190,9 +185,14 @@ export class HashAggregate {
     }
   }
 
-  /** Calls `visit` with each group, in no particular order; the aggregation is empty then. */
-  drain(visit: (group: Group) => void): void {
-    this.#drain((entry, keyBytes) => {
+  /**
+   * Calls `visit` with the groups of the table, in no particular order, then fills the table from
+   * the next batch: to be called until there is none. The aggregation is empty then.
+   *
+   * @returns whether there was another batch
+   */
+  drainBatch(visit: (group: Group) => void): boolean {
+    return this.#drainBatch((entry, keyBytes) => {
       const key = this.#u8.slice(entry + this.#keyOffset, entry + this.#keyOffset + keyBytes);
       visit({ key, ...this.#transition.values(entry) });
     });
@@ -214,34 +214,28 @@ export class HashAggregate {
       used = 0;
       groups = 0;
     };
-    this.#drain((entry, keyBytes) => {
+    const pack = (entry: number, keyBytes: number): void => {
       const length = this.#packedBytes(keyBytes);
       if (used + length > packed.length) flush();
       packed.set(this.#u8.subarray(entry, entry + this.#keyOffset + keyBytes), used);
       used += length;
       groups += 1;
-    });
+    };
+    while (this.#drainBatch(pack));
     flush();
-  }
-
-  /** Removes temporary files; memory goes with the per-query context. Idempotent. */
-  close(): void {
-    this.#spill?.close();
-    for (const { file } of this.#batches.splice(0)) file.close();
   }
 
   // ── Passes ─────────────────────────────────────────────────────────────────────────────────────
 
-  #drain(visit: (entry: number, keyBytes: number) => void): void {
-    for (;;) {
-      this.#flush();
-      this.#forEachEntry(visit);
-      this.#endPass();
-      const batch = this.#batches.pop();
-      if (batch === undefined) return;
-      this.#beginPass(batch);
-      this.#load(batch);
-    }
+  #drainBatch(visit: (entry: number, keyBytes: number) => void): boolean {
+    this.#flush();
+    this.#forEachEntry(visit);
+    this.#endPass();
+    const batch = this.#batches.pop();
+    if (batch === undefined) return false;
+    this.#beginPass(batch);
+    this.#load(batch);
+    return true;
   }
 
   /** Empties the table; what was spilled becomes batches. */

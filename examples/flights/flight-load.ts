@@ -1,67 +1,50 @@
 /** Fills the table of flights: rows of a Parquet file, one row group at a time. */
 
-import { type Backend, type BufferPool, PallocError, type Relation } from "../../bindings/index.ts";
+import { type BufferPool, PallocError, type Relation } from "../../bindings/index.ts";
 import { addRow, MAX_TEXT_BYTES } from "./heap.ts";
-import { buildTable, nothingLoaded } from "./load.ts";
-import type { FlightsSource, LoadOutcome, LoadProgress } from "./messages.ts";
+import { buildTable, type TableLoad } from "./load.ts";
+import type { FlightsSource, LoadOutcome } from "./messages.ts";
 import { NO_PAGE, PageWriter } from "./pages.ts";
 import { type FlightColumns, withFlights } from "./parquet.ts";
-import type { TableCatalog } from "./table-catalog.ts";
 
 /** Rows between two reports of progress. */
 const PROGRESS_ROWS = 30_000;
 
 const COLUMNS = ["date", "delay", "distance", "origin", "destination"].map((name) => ({ name }));
 
-type OnProgress = (progress: LoadProgress) => void;
-
 /**
- * Loads the flights unless the catalog has them.
+ * Loads the flights, which are not there.
  *
  * @throws Error when the file cannot be read or a value does not fit its column
  */
-export async function ensureFlightsLoaded(
-  backend: Backend,
-  tables: TableCatalog,
-  source: FlightsSource,
-  onProgress: OnProgress,
-): Promise<LoadOutcome> {
+export function loadFlights(load: TableLoad, source: FlightsSource): Promise<LoadOutcome> {
   const { relation: name, path } = source;
-  if (tables.find(name) !== undefined) {
-    return nothingLoaded(backend.openRelationSync(name).blocksSync());
-  }
-  return await buildTable(
-    { backend, tables, name, onProgress },
-    (unfinished) => copyRows(backend, unfinished, source, onProgress),
-    (rows) => ({ kind: "flights", rows, source: { path }, columns: COLUMNS }),
-  );
+  return buildTable(load, {
+    name,
+    fill: (relation) => copyRows(load, relation, source),
+    describe: (rows) => ({ kind: "flights", rows, source: { path }, columns: COLUMNS }),
+  });
 }
 
 function copyRows(
-  backend: Backend,
+  { session, onProgress }: TableLoad,
   relation: Relation,
   source: FlightsSource,
-  onProgress: OnProgress,
 ): Promise<number> {
   return withFlights(source.path, async (file) => {
     const total = Math.min(file.rows, source.maxRows);
-    const writer = new FlightWriter(backend.buffers, relation);
-    try {
-      for await (const columns of file.rowGroups()) {
-        const end = Math.min(columns.rows, total - writer.rows);
-        for (let row = 0; row < end; row += 1) {
-          writer.add(columns, row);
-          if (writer.rows % PROGRESS_ROWS === 0) {
-            onProgress({ phase: "rows", done: writer.rows, total });
-          }
+    const writer = new FlightWriter(session.backend.buffers, relation);
+    for await (const columns of file.rowGroups()) {
+      const end = Math.min(columns.rows, total - writer.rows);
+      for (let row = 0; row < end; row += 1) {
+        writer.add(columns, row);
+        if (writer.rows % PROGRESS_ROWS === 0) {
+          onProgress({ phase: "rows", done: writer.rows, total });
         }
-        // Decoding the next row group is awaited, and no lock is held meanwhile.
-        writer.pages.finish();
-        if (writer.rows === total) break;
       }
-    } catch (error) {
-      writer.pages.abandon();
-      throw error;
+      // Decoding the next row group is awaited, and no lock is held meanwhile.
+      writer.pages.finish();
+      if (writer.rows === total) break;
     }
     return writer.rows;
   });

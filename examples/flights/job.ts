@@ -1,42 +1,55 @@
 /**
- * The job, without its command line: shared memory over a data directory, the load, and queries by
- * several backends. The main thread is the postmaster and the leader. It creates the region, starts
- * and watches the threads, and as a backend of its own combines their results in process memory and
- * temporary files; it never touches a page.
+ * The job, from its beginning to its end, and with it the life of a backend; to be read from top to
+ * bottom. The same life is told with its reasons in docs/life-of-a-backend.md.
+ *
+ *   open       the region is made; the leader connects
+ *   load       the loader's thread connects, fills the table in one transaction, disconnects
+ *   query      begin · set local · look the table up and lock it · query · commit; meanwhile the
+ *              workers do the same, each in a session of its own
+ *   detach     all disconnect
+ *
+ * The main thread is the postmaster, which makes the region and starts threads, and the leader, a
+ * backend that combines what the workers find, in process memory and temporary files.
  */
 
+import { setImmediate } from "node:timers/promises";
 import {
-  Backend,
-  PallocError,
-  type ProcessMemory,
+  type Query,
   type ResolvedSettings,
+  Session,
   SharedMemory,
+  type Transaction,
 } from "../../bindings/index.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
 import type { Group, HashAggregate, HashUse } from "./aggregate.ts";
-import { FLOW_BYTES, FLOW_SEGMENT, GroupFlow } from "./flow.ts";
+import { type Flight, flightsOf } from "./flight-cursor.ts";
+import { FLOW_BYTES, FLOW_SEGMENT } from "./flow.ts";
 import { holdingsOf } from "./leaks.ts";
+import { nothingLoaded } from "./load.ts";
 import {
   type BackendAudit,
-  type CsvPlan,
   type CsvSource,
   type LoadMessage,
   type LoadOutcome,
   type LoadProgress,
   type LoadRequest,
-  type QueryMessage,
   RemoteError,
 } from "./messages.ts";
 import { flightsPath } from "./parquet.ts";
-import { finalAggregate, type Plan } from "./query.ts";
+import { finalAggregate, planOf } from "./query.ts";
 import { Ranking } from "./ranking.ts";
-import { ParallelScan, SCAN_SEGMENT, SCAN_SEGMENT_BYTES } from "./scan.ts";
-import { Thread } from "./threads.ts";
+import { SCAN_SEGMENT, SCAN_SEGMENT_BYTES } from "./scan.ts";
+import { SessionLog, type SessionUse, type Sight, sightOf } from "./sight.ts";
+import { type OpenTable, TableCatalog, type TableDescription } from "./table-catalog.ts";
+import { Thread, unexpected } from "./threads.ts";
+import { type Answer, type QueryThread, Workers } from "./workers.ts";
 
 /** Backends that may work on a query at once. */
 export const MAX_WORKERS = 8;
 /** The leader is one more. */
 const MAX_CONNECTIONS: number = MAX_WORKERS + 1;
+const LEADER = "the leader";
+const LOADER = "the loader";
 
 /** What a job is opened with. */
 export interface JobOptions {
@@ -54,6 +67,14 @@ export interface JobOptions {
   readonly csv?: Omit<CsvSource, "kind" | "maxRows">;
 }
 
+/** What is asked of the table. */
+export interface JobQuery {
+  /** Name of the column whose values make the groups. */
+  readonly groupBy: string;
+  /** `work_mem` for this query alone, as text with its unit. */
+  readonly workMem: string;
+}
+
 /** How one backend fared in a query. */
 export interface BackendReport {
   /** Its name in the report, such as `backend 1`. */
@@ -62,12 +83,17 @@ export interface BackendReport {
   readonly blocks: number;
   readonly groups: number;
   readonly use: HashUse;
-  /** The context tree half-way through the scan, as MemoryContextStats prints it. */
-  readonly contexts: string;
+  /** The backend half-way through the scan. */
+  readonly sight: Sight;
 }
 
 /** What a backend, or the leader, held before and after a query: the two must be equal. */
 export interface AuditReport extends BackendAudit {
+  readonly of: string;
+}
+
+/** What one session has done since it was connected. */
+export interface SessionReport extends SessionUse {
   readonly of: string;
 }
 
@@ -82,41 +108,45 @@ export interface QueryOutcome {
   readonly backends: readonly BackendReport[];
   /** What the leader used to combine the backends' groups. */
   readonly leader: HashUse;
+  /** The leader while it waited for the first groups. */
+  readonly leaderSight: Sight;
   readonly audits: readonly AuditReport[];
 }
 
-type QueryThread = Thread<QueryMessage>;
-
-/** One backend's answer, with the context tree it posted on the way. */
-interface Answer {
-  readonly thread: QueryThread;
-  readonly message: QueryMessage;
-  readonly contexts: string;
+/** What a cursor over the flights gave, and the pages it had pinned. */
+export interface FirstFlights {
+  readonly flights: readonly Flight[];
+  readonly pins: { readonly between: number; readonly afterwards: number };
 }
 
 /** An open job. Close it: that stops all threads and gives the directory back. */
 export class FlightsJob {
   readonly options: JobOptions;
   readonly shared: SharedMemory;
-  readonly #leader: Backend;
-  #backends: QueryThread[] = [];
+  readonly #session: Session;
+  readonly #tables: TableCatalog;
+  readonly #log: SessionLog;
+  readonly #workers: Workers;
+  /** What sessions other than the leader's have done, by their names. */
+  readonly #uses = new Map<string, SessionUse>();
   #loader: Thread<LoadMessage> | undefined;
-  /** Backends started so far; each has a number of its own. */
-  #started = 0;
-  #blocks = 0;
   #closing: Promise<void> | undefined;
   #relation: string;
-  #csv: CsvPlan | undefined;
 
-  private constructor(options: JobOptions, shared: SharedMemory, leader: Backend) {
+  private constructor(options: JobOptions, shared: SharedMemory, session: Session) {
     this.options = options;
     this.shared = shared;
-    this.#leader = leader;
+    this.#session = session;
+    this.#tables = new TableCatalog(session.backend);
+    this.#log = new SessionLog(session, this.#tables);
+    this.#workers = new Workers(shared, options.workers);
     this.#relation = Number.isFinite(options.maxRows) ? `flights_${options.maxRows}` : "flights";
   }
 
+  // ── Connect ────────────────────────────────────────────────────────────────────────────────────
+
   /**
-   * Creates the shared memory over the data directory.
+   * Creates the shared memory over the data directory, and connects the leader's session to it.
    *
    * @throws PallocError for a parameter out of range or a directory that cannot be used
    */
@@ -133,50 +163,19 @@ export class FlightsJob {
         [FLOW_SEGMENT]: FLOW_BYTES * MAX_WORKERS,
       },
     });
-    return new FlightsJob(options, shared, await Backend.attach(shared.handle));
+    const session = await Session.connect(shared.handle, { applicationName: LEADER });
+    return new FlightsJob(options, shared, session);
   }
 
-  get settings(): ResolvedSettings {
-    return this.shared.settings;
-  }
-
-  /** Process memory of the leader, which combines the backends' results. */
-  get memory(): ProcessMemory {
-    return this.#leader.memory;
-  }
-
-  /** Name of the table; that of a CSV file is known after the load. */
-  get relation(): string {
-    return this.#relation;
-  }
-
-  /** What is known of a CSV file's table after the load; undefined for flights. */
-  get csv(): CsvPlan | undefined {
-    return this.#csv;
-  }
-
-  /** Whether a load is under way. */
-  get loading(): boolean {
-    return this.#loader !== undefined;
-  }
-
-  /** The query threads that are attached, for tests that end one. */
-  get backends(): readonly QueryThread[] {
-    return this.#backends;
-  }
+  // ── Load ───────────────────────────────────────────────────────────────────────────────────────
 
   /** Loads the table in a backend of its own, unless it is there and complete. */
   async load(onProgress: (progress: LoadProgress) => void): Promise<LoadOutcome> {
-    const { relation, options } = this;
-    const { csv, maxRows } = options;
-    const request: LoadRequest = {
-      handle: this.shared.handle,
-      source:
-        csv === undefined
-          ? { kind: "flights", path: flightsPath(), relation, maxRows }
-          : { kind: "csv", ...csv, maxRows },
-    };
-    const loader = new Thread<LoadMessage>("the loader", "./load-worker.js", request);
+    if (this.options.csv === undefined) {
+      const known = this.table;
+      if (known !== undefined) return nothingLoaded(this.#relation, known.pages);
+    }
+    const loader = new Thread<LoadMessage>(LOADER, "./load-worker.js", this.#loadRequest());
     this.#loader = loader;
     const answer = await loader.request(undefined, (message) => {
       if (message.kind === "progress") onProgress(message.progress);
@@ -184,50 +183,118 @@ export class FlightsJob {
     });
     await loader.ended;
     this.#loader = undefined;
-    if (answer.kind !== "done") throw failure(answer);
-    this.#relation = answer.table.relation;
-    this.#csv = answer.table.csv;
+    if (answer.kind === "failed") throw new RemoteError(answer.error);
+    if (answer.kind !== "done") throw unexpected(answer);
+    this.#relation = answer.value.relation;
+    this.#uses.set(LOADER, answer.use);
     // A load that was interrupted is unknown to the last checkpoint: its files went at the start.
     const interrupted = this.shared.recovery.relationsRemoved > 0;
     return { ...answer.value, restarted: answer.value.loaded && interrupted };
   }
 
+  #loadRequest(): LoadRequest {
+    const { csv, maxRows } = this.options;
+    const relation = this.#relation;
+    return {
+      handle: this.shared.handle,
+      source:
+        csv === undefined
+          ? { kind: "flights", path: flightsPath(), relation, maxRows }
+          : { kind: "csv", ...csv, maxRows },
+    };
+  }
+
+  /** What the catalog knows of the table; undefined if there is none. */
+  get table(): TableDescription | undefined {
+    return this.#session.transaction(() => this.#tables.find(this.#relation));
+  }
+
+  // ── Fetch ──────────────────────────────────────────────────────────────────────────────────────
+
   /**
-   * Runs `plan` over the table with as many backends as the options say; starts those that are
-   * missing.
+   * Fetches the first flights through a cursor, in parts. From one part to the next the cursor keeps
+   * its place, and with it a page; its end, at the latest that of the transaction, gives that back.
+   */
+  firstFlights(...counts: readonly number[]): FirstFlights {
+    const session = this.#session;
+    const { buffers } = session.backend;
+    const { flights, between } = session.transaction((transaction) => {
+      const { relation } = this.#tables.open(this.#relation, "AccessShareLock");
+      const cursor = transaction.cursor("flights", () => flightsOf(session.backend, relation));
+      const flights = counts.flatMap((count) => cursor.fetch(count));
+      return { flights, between: buffers.pinnedBuffers() };
+    });
+    return { flights, pins: { between, afterwards: buffers.pinnedBuffers() } };
+  }
+
+  // ── Query ──────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Asks the table with as many backends as the options say; starts those that are missing.
    *
    * @param keep - how many groups to return, the largest; all are counted
    * @throws PallocError 55000 when a backend's thread ends while it scans, XX001 for a damaged page
    * @throws StorageError 53100 when there is no room for what does not fit into work_mem
    */
-  async query(plan: QueryPlan, keep: number = Number.POSITIVE_INFINITY): Promise<QueryOutcome> {
-    await this.#startBackends();
+  async query(wanted: JobQuery, keep: number = Number.POSITIVE_INFINITY): Promise<QueryOutcome> {
+    await this.#workers.start(this.#relation);
     const started = performance.now();
-    const csv = this.#csv === undefined ? {} : { csv: this.#csv };
-    const whole: Plan = { ...plan, relation: this.#relation, ...csv };
-    const before = holdingsOf(this.memory, 0);
-    const { answers, ...result } = await this.#execute(whole, keep);
+    const before = holdingsOf(this.#session);
+    const { answers, ...result } = await this.#session.transaction((transaction) =>
+      this.#answer(transaction, wanted, keep),
+    );
     const seconds = (performance.now() - started) / 1000;
-    const backends = answers.map(reportOfBackend);
+    const backends = answers.map((answer) => this.#backendReport(answer));
     return {
       seconds,
       rows: backends.reduce((sum, { rows }) => sum + rows, 0),
       backends,
       audits: [
         ...answers.flatMap(auditOf),
-        { of: LEADER, before, after: holdingsOf(this.memory, 0) },
+        { of: LEADER, before, after: holdingsOf(this.#session) },
       ],
       ...result,
     };
   }
 
-  /** Ends the backends in order, the leader last. @returns what they left in shared memory */
+  /** The leader's transaction. What it sets, locks and takes ends with it. */
+  #answer(
+    transaction: Transaction,
+    { groupBy, workMem }: JobQuery,
+    keep: number,
+  ): Promise<Answered> {
+    this.#session.set("work_mem", workMem, { local: true });
+    const table = this.#tables.open(this.#relation, "AccessShareLock");
+    return transaction.query("aggregate", (query) => this.#gather(query, table, groupBy, keep));
+  }
+
+  /** The whole query: the workers' partial phase and, as their groups come in, the final one. */
+  async #gather(query: Query, table: OpenTable, groupBy: string, keep: number): Promise<Answered> {
+    const question = { relation: this.#relation, groupBy, agg: this.options.csv?.agg ?? "" };
+    const aggregate = finalAggregate(query, planOf(question, table.description));
+    const leaderSight = sightOf(this.#session);
+    const answers = await this.#workers.scan(
+      { question, settings: settingsOf(this.#session) },
+      table.description.pages,
+      (packed) => aggregate.merge(packed, query.perTuple),
+    );
+    const result = await ranked(aggregate, keep);
+    return { answers, ...result, leader: aggregate.use, leaderSight };
+  }
+
+  #backendReport({ thread, message, sight }: Answer): BackendReport {
+    if (message.kind !== "done" || sight === undefined) throw unexpected(message);
+    const { partial, use } = message.value;
+    this.#uses.set(thread.name, use);
+    return { backend: thread.name, ...partial, sight };
+  }
+
+  // ── Disconnect ─────────────────────────────────────────────────────────────────────────────────
+
+  /** Disconnects the backends, the leader last. @returns what they left in shared memory */
   async detach(): Promise<string[]> {
-    const backends = this.#backends;
-    this.#backends = [];
-    for (const { worker } of backends) worker.postMessage({ kind: "detach" });
-    await Promise.all(backends.map(({ ended }) => ended));
-    this.#leader.detach();
+    await this.#workers.disconnect();
+    this.#session.close();
     return this.shared.backends().map((row) => `backend slot ${row.slot} is still taken`);
   }
 
@@ -238,119 +305,69 @@ export class FlightsJob {
   }
 
   async #close(): Promise<void> {
-    const threads = [...this.#backends, ...(this.#loader === undefined ? [] : [this.#loader])];
-    await Promise.all(threads.map((thread) => thread.terminate()));
-    this.#leader.detach();
+    await Promise.all([this.#workers.terminate(), this.#loader?.terminate()]);
+    this.#session.close();
     await this.shared.close();
   }
 
-  async #startBackends(): Promise<void> {
-    this.#backends = this.#backends.filter(({ alive }) => alive);
-    const { handle } = this.shared;
-    const missing = this.options.workers - this.#backends.length;
-    const started = Array.from({ length: missing }, () => {
-      this.#started += 1;
-      const workerData = { handle, relation: this.relation };
-      return new Thread<QueryMessage>(`backend ${this.#started}`, "./query-worker.js", workerData);
-    });
-    this.#backends.push(...started);
-    const answers = await Promise.all(
-      started.map((thread) => thread.request(undefined, () => true)),
-    );
-    for (const answer of answers) {
-      if (answer.kind !== "attached") throw failure(answer);
-      this.#blocks = answer.blocks;
-    }
+  // ── What there is to see ───────────────────────────────────────────────────────────────────────
+
+  get settings(): ResolvedSettings {
+    return this.shared.settings;
   }
 
-  /** The whole plan: the backends' partial phase and, as their groups come in, the final one. */
-  async #execute(plan: Plan, keep: number): Promise<Executed> {
-    const executor = this.memory.top.createChild("ExecutorState");
-    const tuple = executor.createChild("ExprContext");
-    const aggregate = finalAggregate(this.#leader, executor, plan);
-    try {
-      const answers = await this.#scan(plan, (packed) => aggregate.merge(packed, tuple));
-      return { answers, ...ranked(aggregate, keep), leader: aggregate.use };
-    } finally {
-      aggregate.close();
-      executor.delete();
-    }
+  /** Name of the table; that of a CSV file is known after the load. */
+  get relation(): string {
+    return this.#relation;
   }
 
-  /** Lets every backend scan, and `take` its groups; waits for all of them, also when one fails. */
-  async #scan(plan: Plan, take: (packed: Uint8Array) => void): Promise<Answer[]> {
-    const blocks = this.#blocks;
-    const scan = new ParallelScan(this.shared.segment(SCAN_SEGMENT).words, blocks);
-    scan.restart();
-    let failed: { readonly error: unknown } | undefined;
-    const requests = this.#backends.map(async (thread, backend): Promise<Answer> => {
-      const flow = new GroupFlow(this.shared.segment(FLOW_SEGMENT).words, backend);
-      flow.restart();
-      let contexts = "";
-      const message = await thread.request({ kind: "query", plan, blocks, backend }, (posted) => {
-        if (posted.kind === "contexts") contexts = posted.text;
-        else if (posted.kind !== "groups") return true;
-        else failed ??= outcome(scan, () => take(posted.packed));
-        if (posted.kind === "groups") flow.taken();
-        return false;
-      });
-      return { thread, message, contexts };
-    });
-    for (const request of requests) request.catch(() => scan.cancel());
-    const settled = await Promise.allSettled(requests);
-    if (failed !== undefined) throw failed.error;
-    return settled.map(answerOf);
+  /** Whether a load is under way. */
+  get loading(): boolean {
+    return this.#loader !== undefined;
+  }
+
+  /** The query threads that are connected, for tests that end one. */
+  get backends(): readonly QueryThread[] {
+    return this.#workers.threads;
+  }
+
+  /** What the sessions have done, the loader's first and the leader's last. */
+  get sessions(): SessionReport[] {
+    const uses = [...this.#uses, [LEADER, this.#log.use] as const];
+    return uses.map(([of, use]) => ({ of, ...use }));
+  }
+
+  /** Names of relations by their numbers, as rows of `pg_locks` have them. */
+  get relationNames(): ReadonlyMap<number, string> {
+    const { backend } = this.#session;
+    const names = backend.relationNamesSync();
+    return new Map(names.map((name) => [backend.openRelationSync(name).number, name]));
   }
 }
 
-/** What executing a plan gave. */
-interface Executed extends Pick<QueryOutcome, "groups" | "largest" | "leader"> {
+/** What a query's transaction gave. */
+interface Answered extends Pick<QueryOutcome, "groups" | "largest" | "leader" | "leaderSight"> {
   readonly answers: readonly Answer[];
 }
 
-/** Does the leader's part of a scan; what it throws cancels the scan. */
-function outcome(scan: ParallelScan, work: () => void): { readonly error: unknown } | undefined {
-  try {
-    work();
-    return undefined;
-  } catch (error) {
-    scan.cancel();
-    return { error };
-  }
-}
-
-/** @throws what a backend failed with */
-function answerOf(settled: PromiseSettledResult<Answer>): Answer {
-  if (settled.status === "rejected") throw settled.reason;
-  const { message } = settled.value;
-  if (message.kind === "failed") throw failure(message);
-  return settled.value;
-}
-
-/** Counts the groups, and keeps the largest. */
-function ranked(aggregate: HashAggregate, keep: number): Pick<QueryOutcome, "groups" | "largest"> {
+/** Counts the groups, and keeps the largest. Between two batches the event loop turns. */
+async function ranked(
+  aggregate: HashAggregate,
+  keep: number,
+): Promise<Pick<QueryOutcome, "groups" | "largest">> {
   const ranking = new Ranking(keep);
-  aggregate.drain((group) => ranking.add(group));
+  while (aggregate.drainBatch((group) => ranking.add(group))) await setImmediate();
   return { groups: ranking.count, largest: ranking.largest() };
 }
 
-/** A plan without the table, which the job knows. */
-export type QueryPlan = Omit<Plan, "relation" | "csv">;
-
-const LEADER = "the leader";
-function failure(message: QueryMessage | LoadMessage): Error {
-  if (message.kind === "failed") return new RemoteError(message.error);
-  return new PallocError("XX000", `unexpected message "${message.kind}" from a worker thread`);
+/** The variables that the session has set: its workers are to have them too. */
+function settingsOf(session: Session): Record<string, string> {
+  const set = session.pgSettings().filter(({ source }) => source === "session");
+  return Object.fromEntries(set.map(({ name, setting }) => [name, setting]));
 }
 
 function auditOf({ thread, message }: Answer): AuditReport[] {
   if (message.kind === "done") return [{ of: thread.name, ...message.value.audit }];
   const stopped = message.kind === "failed" || message.kind === "cancelled";
   return stopped && message.audit !== undefined ? [{ of: thread.name, ...message.audit }] : [];
-}
-
-function reportOfBackend({ thread, message, contexts }: Answer): BackendReport {
-  if (message.kind !== "done") throw failure(message);
-  const { rows, blocks, groups, use } = message.value.partial;
-  return { backend: thread.name, rows, blocks, groups, use, contexts };
 }

@@ -1,9 +1,11 @@
 /**
- * The leak check: what a backend holds in its context tree and in buffer pins, counted before and
- * after a query. A query has given everything back when the two are equal.
+ * The leak check: what a backend holds in its context tree, in buffer pins and in locks, counted
+ * before a transaction and after it. The transaction has given everything back when the two are
+ * equal.
  */
 
-import type { MemoryContext, ProcessMemory } from "../../bindings/index.ts";
+import type { MemoryContext, ProcessMemory, Session } from "../../bindings/index.ts";
+import { ownLocks } from "./sight.ts";
 
 /** What one backend holds. */
 export interface Holdings {
@@ -14,10 +16,17 @@ export interface Holdings {
   /** Chunks on free lists, over the whole tree. */
   readonly freeChunks: number;
   readonly pins: number;
+  readonly locks: number;
 }
 
-/** Counts a context tree; `pins` is `BufferPool.pinnedBuffers()`. */
-export function holdingsOf(memory: ProcessMemory, pins: number): Holdings {
+/** Counts what a session holds. */
+export function holdingsOf({ backend }: Session): Holdings {
+  const pins = backend.buffers.pinnedBuffers();
+  return { ...memoryHeld(backend.memory), pins, locks: ownLocks(backend).length };
+}
+
+/** Counts a context tree. */
+export function memoryHeld(memory: ProcessMemory): Omit<Holdings, "pins" | "locks"> {
   let contexts = 0;
   let usedBytes = 0;
   let freeChunks = 0;
@@ -29,7 +38,7 @@ export function holdingsOf(memory: ProcessMemory, pins: number): Holdings {
     for (const child of context.children()) visit(child);
   };
   visit(memory.top);
-  return { contexts, usedBytes, freeChunks, pins };
+  return { contexts, usedBytes, freeChunks };
 }
 
 /** What `after` has beyond `before`, in words; empty when nothing was left over. */
@@ -39,6 +48,7 @@ export function leftOver(before: Holdings, after: Holdings): string[] {
     [after.usedBytes - before.usedBytes, "bytes in chunks"],
     [after.freeChunks - before.freeChunks, "free chunks"],
     [after.pins - before.pins, "buffer pins"],
+    [after.locks - before.locks, "locks"],
   ];
   return counts.filter(([count]) => count !== 0).map(([count, what]) => `${count} ${what}`);
 }

@@ -1,10 +1,12 @@
-/** The loader's thread: one backend, one load, then it ends. */
+/** The loader's thread: it connects, loads one table, disconnects. */
 
 import { parentPort, workerData } from "node:worker_threads";
-import { Backend } from "../../bindings/index.ts";
+import { Session } from "../../bindings/index.ts";
 import { ensureCsvLoaded } from "./csv/load.ts";
-import { ensureFlightsLoaded } from "./flight-load.ts";
-import { type LoadMessage, type LoadProgress, type LoadRequest, reportOf } from "./messages.ts";
+import { loadFlights } from "./flight-load.ts";
+import type { TableLoad } from "./load.ts";
+import { type LoadMessage, type LoadRequest, reportOf } from "./messages.ts";
+import { SessionLog } from "./sight.ts";
 import { TableCatalog } from "./table-catalog.ts";
 
 function post(message: LoadMessage): void {
@@ -12,19 +14,21 @@ function post(message: LoadMessage): void {
 }
 
 async function run({ handle, source }: LoadRequest): Promise<void> {
-  const backend = await Backend.attach(handle);
-  const tables = new TableCatalog(backend);
-  const onProgress = (progress: LoadProgress): void => post({ kind: "progress", progress });
+  const session = await Session.connect(handle, { applicationName: "the loader" });
   try {
-    if (source.kind === "flights") {
-      const value = await ensureFlightsLoaded(backend, tables, source, onProgress);
-      post({ kind: "done", value, table: { relation: source.relation } });
-    } else {
-      const { outcome, table } = await ensureCsvLoaded(backend, tables, source, onProgress);
-      post({ kind: "done", value: outcome, table });
-    }
+    const tables = new TableCatalog(session.backend);
+    const log = new SessionLog(session, tables);
+    const load: TableLoad = {
+      ...{ session, tables },
+      onProgress: (progress) => post({ kind: "progress", progress }),
+    };
+    const value =
+      source.kind === "flights"
+        ? await loadFlights(load, source)
+        : await ensureCsvLoaded(load, source);
+    post({ kind: "done", value, use: log.use });
   } finally {
-    backend.detach();
+    session.close();
   }
 }
 

@@ -11,7 +11,7 @@ import { PallocError } from "../../bindings/index.ts";
 import { FlightsJob } from "./job.ts";
 import { HELP, type Options, oneLine, readOptions, UsageError } from "./options.ts";
 import { progressDisplay } from "./progress.ts";
-import { reportText } from "./report.ts";
+import { reportText } from "./report-text.ts";
 import { runReport } from "./run.ts";
 
 const DEFAULT_DIRECTORY = fileURLToPath(new URL("../../../data/flights", import.meta.url));

@@ -4,9 +4,9 @@
  */
 
 import { PallocError, type SharedMemoryHandle } from "../../bindings/index.ts";
-import type { CsvTable } from "./csv/table.ts";
 import type { Holdings } from "./leaks.ts";
-import type { PartialResult, Plan } from "./query.ts";
+import type { PartialResult, Question } from "./query.ts";
+import type { SessionUse, Sight } from "./sight.ts";
 
 /** An error on its way between threads. */
 export interface ErrorReport {
@@ -50,21 +50,6 @@ export interface LoadRequest {
   readonly source: FlightsSource | CsvSource;
 }
 
-/** A CSV table, with what a query does with it. */
-export interface CsvPlan extends CsvTable {
-  /** Index of the column to group by. */
-  readonly groupBy: number;
-  /** Index of the column to aggregate. */
-  readonly agg: number;
-}
-
-/** What there is to be queried after a load. */
-export interface LoadedTable {
-  readonly relation: string;
-  /** Missing for flights. */
-  readonly csv?: CsvPlan;
-}
-
 /** Where a load is; the check of a file counts bytes. */
 export interface LoadProgress {
   readonly phase: "check" | "rows" | "checkpoint";
@@ -74,10 +59,12 @@ export interface LoadProgress {
 
 /** What a load did. */
 export interface LoadOutcome {
-  /** False when the relation was there already. */
+  /** False when the table was there already. */
   readonly loaded: boolean;
+  /** Name of the table. */
+  readonly relation: string;
   readonly blocks: number;
-  /** Rows loaded; 0 when the relation was there already. */
+  /** Rows loaded; 0 when the table was there already. */
   readonly rows: number;
   /** Whether the rest of an interrupted load was found and dropped. */
   readonly restarted: boolean;
@@ -85,24 +72,27 @@ export interface LoadOutcome {
   readonly checkpointSeconds: number;
   /** Buffers that were still dirty when the last row was in. */
   readonly checkpointBuffers: number;
+  /** The loader's session when it was about to commit; missing when nothing was loaded. */
+  readonly sight?: Sight;
 }
 
 /** What load-worker.ts posts. */
 export type LoadMessage =
   | { readonly kind: "progress"; readonly progress: LoadProgress }
-  | { readonly kind: "done"; readonly value: LoadOutcome; readonly table: LoadedTable }
+  | { readonly kind: "done"; readonly value: LoadOutcome; readonly use: SessionUse }
   | { readonly kind: "failed"; readonly error: ErrorReport };
 
 /** What the main thread posts to query-worker.ts. */
 export type QueryRequest =
   | {
       readonly kind: "query";
-      readonly plan: Plan;
-      readonly blocks: number;
+      readonly question: Question;
+      /** Variables of the leader's session, as its transaction has set them. */
+      readonly settings: Readonly<Record<string, string>>;
       /** Index of the backend in its query. */
       readonly backend: number;
     }
-  | { readonly kind: "detach" };
+  | { readonly kind: "disconnect" };
 
 /** What a backend, or the leader, held before and after a query. */
 export interface BackendAudit {
@@ -114,12 +104,13 @@ export interface BackendAudit {
 export interface BackendResult {
   readonly partial: PartialResult;
   readonly audit: BackendAudit;
+  readonly use: SessionUse;
 }
 
 /** What query-worker.ts posts. */
 export type QueryMessage =
-  | { readonly kind: "attached"; readonly blocks: number }
-  | { readonly kind: "contexts"; readonly text: string }
+  | { readonly kind: "connected" }
+  | { readonly kind: "sight"; readonly sight: Sight }
   | { readonly kind: "groups"; readonly packed: Uint8Array }
   | { readonly kind: "done"; readonly value: BackendResult }
   | { readonly kind: "cancelled"; readonly audit: BackendAudit }

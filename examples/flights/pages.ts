@@ -60,7 +60,10 @@ export function readPages(
   }
 }
 
-/** Fills a relation page by page; one page at a time is pinned, exclusively locked and changed. */
+/**
+ * Fills a relation page by page; one page at a time is pinned, exclusively locked and changed. After
+ * an error the transaction's owner takes back what was done to that page, and gives it up.
+ */
 export class PageWriter {
   readonly #pool: BufferPool;
   readonly #relation: Relation;
@@ -115,20 +118,8 @@ export class PageWriter {
     if (!this.#paused) return;
     this.#paused = false;
     const buffer = this.#pin(this.#nextBlock - 1);
-    try {
-      this.#pool.lockExclusive(buffer);
-    } catch (error) {
-      this.#pool.unpin(buffer);
-      throw error;
-    }
+    this.#pool.lockExclusive(buffer);
     this.#change(buffer);
-  }
-
-  /** Takes back what was done to the page being filled; after an error. */
-  abandon(): void {
-    if (this.#buffer === undefined) return;
-    this.#pool.undoChange(this.#buffer);
-    this.#release(this.#buffer);
   }
 
   #pin(block: number): Buffer {

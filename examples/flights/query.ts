@@ -1,8 +1,8 @@
 /**
  * What a backend does of an aggregation: takes block ranges from the parallel scan, walks each
  * page's rows under a pin and a share lock, and has them added to its hash aggregation. Everything
- * it allocates lives below one per-query context. What a row is, only the {@link RowConsumer}
- * knows: flight-rows.ts or csv/rows.ts.
+ * it allocates lives in the contexts of a session's query. What a row is, only the
+ * {@link RowConsumer} knows: flight-rows.ts or csv/rows.ts.
  *
  * The loop over rows makes no JavaScript object; the loop over pages makes none either.
  *
@@ -15,28 +15,33 @@ import {
   type BufferPool,
   DataCorruptedError,
   type MemoryContext,
+  type Query,
   type Relation,
-  type TemporaryFile,
 } from "../../bindings/index.ts";
 import { HashAggregate, type HashUse } from "./aggregate.ts";
 import { CsvRows } from "./csv/rows.ts";
+import type { CsvPlan } from "./csv/table.ts";
 import { FlightRows } from "./flight-rows.ts";
-import type { HashLimit } from "./hash-limit.ts";
 import { rowAddress, rowCount } from "./heap.ts";
-import type { CsvPlan } from "./messages.ts";
 import { readPages } from "./pages.ts";
 import { BLOCKS_PER_RANGE, type ParallelScan, SCAN_DONE } from "./scan.ts";
-import { ColumnState, FlightState } from "./transition.ts";
+import type { OpenTable, TableDescription } from "./table-catalog.ts";
+import { ColumnState, FlightState, type Transition } from "./transition.ts";
 
 /** The columns of flights a query may group by. */
 export type GroupColumn = "origin" | "date";
 
-/** One query, as the leader hands it to each backend. */
-export interface Plan {
+/** What is asked, by names: `select KEY, aggregates … from RELATION group by KEY`. */
+export interface Question {
   readonly relation: string;
-  /** Of flights a {@link GroupColumn}; of a CSV table the column's name, for messages alone. */
+  /** Of flights a {@link GroupColumn}; of a CSV table any column. */
   readonly groupBy: string;
-  readonly limit: HashLimit;
+  /** Of a CSV table the column to aggregate; of flights it is always the same two. */
+  readonly agg: string;
+}
+
+/** A question, with what the catalog knows of its table. Each backend makes its own. */
+export interface Plan extends Question {
   /** Missing for flights. */
   readonly csv?: CsvPlan;
 }
@@ -64,17 +69,31 @@ export interface RowConsumer {
 const PARTIAL_SEED = 0;
 const FINAL_SEED = 1;
 
+/** Finds out what the names of a question mean. */
+export function planOf(question: Question, table: TableDescription): Plan {
+  if (table.kind === "flights") return question;
+  const index = (wanted: string): number =>
+    table.columns.findIndex((column) => column.name === wanted);
+  const csv = { ...table, groupBy: index(question.groupBy), agg: index(question.agg) };
+  return { ...question, csv };
+}
+
 /** The SQL text of a plan. */
-export function sqlOf({ groupBy, relation, csv }: Plan): string {
+export function sqlOf({ groupBy, agg, relation, csv }: Plan): string {
   if (csv === undefined) {
     return `select ${groupBy}, count(*), avg(delay), max(distance) from ${relation} group by ${groupBy}`;
   }
   const key = quoted(groupBy);
-  const value = quoted(csv.columns[csv.agg]?.name ?? "");
+  const value = quoted(agg);
   return (
     `select ${key}, count(*), count(${value}), avg(${value}), max(${value}) ` +
     `from ${quoted(relation)} group by ${key}`
   );
+}
+
+/** The SQL text of what a cursor over the flights is asked. */
+export function cursorSql(relation: string): string {
+  return `declare flights cursor for select * from ${relation}`;
 }
 
 /** A name as SQL wants it: in quotes unless it is plain. PostgreSQL: quote_identifier */
@@ -82,17 +101,23 @@ function quoted(name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
 }
 
+/**
+ * A hash aggregation in a query's context. Its files are the query's: whatever becomes of the query,
+ * its owner gives them back.
+ */
+function aggregateOf(query: Query, transition: Transition, seed: number): HashAggregate {
+  const { context: executor } = query;
+  const limit = query.memoryLimit("hash");
+  const createFile = (context: MemoryContext): ReturnType<Query["createTemporaryFile"]> =>
+    query.createTemporaryFile(context);
+  return new HashAggregate({ executor, limit, transition, createFile, seed });
+}
+
 /** The leader's aggregation, which only combines what the backends have. */
-export function finalAggregate(
-  backend: Backend,
-  executor: MemoryContext,
-  { csv, limit }: Plan,
-): HashAggregate {
-  const { memory } = executor;
+export function finalAggregate(query: Query, { csv }: Plan): HashAggregate {
+  const { memory } = query.context;
   const transition = csv === undefined ? new FlightState(memory) : new ColumnState(memory);
-  const createFile = (context: MemoryContext): TemporaryFile =>
-    backend.createTemporaryFile(context);
-  return new HashAggregate({ executor, limit, transition, createFile, seed: FINAL_SEED });
+  return aggregateOf(query, transition, FINAL_SEED);
 }
 
 /** One backend's execution of a plan. */
@@ -100,32 +125,31 @@ export class PartialQuery {
   readonly #backend: Backend;
   readonly #pool: BufferPool;
   readonly #relation: Relation;
+  readonly #query: Query;
   readonly #tuple: MemoryContext;
   readonly #aggregate: HashAggregate;
   readonly #consumer: RowConsumer;
   #rows = 0;
   #blocks = 0;
 
-  /** @param executor - the per-query context; whoever made it deletes it */
-  constructor(backend: Backend, executor: MemoryContext, relation: Relation, plan: Plan) {
+  /** @param query - everything is allocated in its contexts, and goes with them */
+  constructor(backend: Backend, query: Query, table: OpenTable, question: Question) {
     const { memory, buffers: pool } = backend;
-    const { groupBy, limit, csv } = plan;
+    const { groupBy, csv } = planOf(question, table.description);
     this.#backend = backend;
     this.#pool = pool;
-    this.#relation = relation;
-    const tuple = executor.createChild("ExprContext");
+    this.#relation = table.relation;
+    this.#query = query;
+    const tuple = query.perTuple;
     this.#tuple = tuple;
-    const createFile = (context: MemoryContext): TemporaryFile =>
-      backend.createTemporaryFile(context);
-    const seed = PARTIAL_SEED;
     if (csv === undefined) {
       const state = new FlightState(memory);
-      this.#aggregate = new HashAggregate({ executor, limit, transition: state, createFile, seed });
+      this.#aggregate = aggregateOf(query, state, PARTIAL_SEED);
       const column = groupBy as GroupColumn;
       this.#consumer = new FlightRows(pool, tuple, this.#aggregate, state, column);
     } else {
       const state = new ColumnState(memory);
-      this.#aggregate = new HashAggregate({ executor, limit, transition: state, createFile, seed });
+      this.#aggregate = aggregateOf(query, state, PARTIAL_SEED);
       this.#consumer = new CsvRows(pool, tuple, this.#aggregate, state, csv);
     }
   }
@@ -133,25 +157,23 @@ export class PartialQuery {
   /**
    * Scans until no blocks are left, then sends the groups.
    *
-   * @param onRange - called with the first block of each range, once all of it has been asked for
+   * @param onPage - called with the number of each page that is looked at, pinned and locked
    * @param send - gets the groups, some 64 kB at a time, as `HashAggregate.merge` takes them
    * @throws StorageError 53100 when there is no room for what does not fit into work_mem
    * @throws DataCorruptedError when a page does not hold what was written
    */
-  run(scan: ParallelScan, onRange: (first: number) => void, send: SendGroups): PartialResult {
-    const source = blocksOf(scan, onRange);
-    readPages(this.#backend, this.#relation, source, (page, block) => this.#scanPage(page, block));
+  run(scan: ParallelScan, onPage: (block: number) => void, send: SendGroups): PartialResult {
+    const source = blocksOf(scan, () => this.#query.checkInterrupts());
+    readPages(this.#backend, this.#relation, source, (page, block) => {
+      onPage(block);
+      this.#scanPage(page, block);
+    });
     let groups = 0;
     this.#aggregate.drainPacked((packed, count) => {
       groups += count;
       send(packed);
     });
     return { rows: this.#rows, blocks: this.#blocks, groups, use: this.#aggregate.use };
-  }
-
-  /** Removes temporary files, also after an error. Memory goes with the per-query context. */
-  close(): void {
-    this.#aggregate.close();
   }
 
   #scanPage(page: number, block: number): void {
@@ -177,15 +199,14 @@ export class PartialQuery {
   }
 }
 
-/** The blocks of a backend's ranges, one by one. */
-function blocksOf(scan: ParallelScan, onRange: (first: number) => void): () => number | undefined {
-  let first = SCAN_DONE;
+/** The blocks of a backend's ranges, one by one. @param atRange - called before each range */
+function blocksOf(scan: ParallelScan, atRange: () => void): () => number | undefined {
   let next = 0;
   let end = 0;
   return () => {
     while (next >= end) {
-      if (first !== SCAN_DONE) onRange(first);
-      first = scan.nextRange();
+      atRange();
+      const first = scan.nextRange();
       if (first === SCAN_DONE) return undefined;
       next = first;
       end = Math.min(first + BLOCKS_PER_RANGE, scan.blocks);

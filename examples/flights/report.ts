@@ -1,15 +1,13 @@
-/**
- * The report of a run: one plain object, as `--json` prints it, and the same as text of at most 100
- * columns.
- */
+/** The report of a run as one plain object, as `--json` prints it; report-text.ts has it as text. */
 
-import Table from "cli-table3";
 import type { Group, HashUse } from "./aggregate.ts";
 import { csvKeyText } from "./csv/rows.ts";
+import type { CsvPlan } from "./csv/table.ts";
+import type { Flight } from "./flight-cursor.ts";
 import { flightKeyText } from "./flight-rows.ts";
-import type { AuditReport, BackendReport, QueryOutcome } from "./job.ts";
-import type { Holdings } from "./leaks.ts";
-import type { CsvPlan, LoadOutcome } from "./messages.ts";
+import type { AuditReport, QueryOutcome, SessionReport } from "./job.ts";
+import type { LoadOutcome } from "./messages.ts";
+import type { LockSight, Sight } from "./sight.ts";
 
 /** One group of flights, as the report shows it. */
 export interface FlightResultRow {
@@ -42,6 +40,42 @@ export interface SourceReport {
   readonly columns: readonly { readonly name: string; readonly type: "number" | "text" }[];
 }
 
+/** A lock that somebody had, with the names of things: a row of `pg_locks`. */
+export interface LockReport extends Omit<LockSight, "relation"> {
+  /** Whose lock it is. */
+  readonly of: string;
+  /** Name of the relation; null for a lock on something else. */
+  readonly relation: string | null;
+}
+
+/** How one backend fared in a query. */
+export interface BackendUse {
+  /** Its name, such as `backend 1`. */
+  readonly backend: string;
+  readonly rows: number;
+  readonly blocks: number;
+  readonly groups: number;
+  readonly use: HashUse;
+  /** The context tree half-way through the scan, as MemoryContextStats prints it. */
+  readonly contexts: string;
+  /** Pages it had pinned then. */
+  readonly pins: number;
+}
+
+/** What was loaded, or found. */
+export interface LoadReport extends Omit<LoadOutcome, "sight"> {
+  /** The loader's locks when it was about to commit. */
+  readonly locks: readonly LockReport[];
+}
+
+/** What a cursor over the table gave. */
+export interface CursorReport {
+  readonly sql: string;
+  readonly flights: readonly Flight[];
+  /** Pages that the leader had pinned between two fetches, and after the commit. */
+  readonly pins: { readonly between: number; readonly afterwards: number };
+}
+
 /** One query of the run. */
 export interface QueryReport {
   readonly title: string;
@@ -55,9 +89,11 @@ export interface QueryReport {
    * All groups, largest first; of flights only the first ten of a query with more than a thousand.
    */
   readonly result: readonly ResultRow[];
-  readonly backends: readonly BackendReport[];
+  readonly backends: readonly BackendUse[];
   /** What the leader used to combine the backends' groups. */
   readonly leader: HashUse;
+  /** Every backend's locks half-way through its scan, and the leader's. */
+  readonly locks: readonly LockReport[];
   /** Number of an earlier query whose groups these are again. */
   readonly repeats?: number;
   readonly audits: readonly AuditReport[];
@@ -115,13 +151,17 @@ export interface Report {
   };
   /** Missing for flights. */
   readonly source?: SourceReport;
-  readonly load: LoadOutcome;
+  readonly load: LoadReport;
+  /** Missing for a CSV file. */
+  readonly cursor?: CursorReport;
   readonly queries: readonly QueryReport[];
   readonly buffers: readonly BufferUse[];
   readonly io: readonly IoUse[];
   /** Buffers of the rings of scans and loads; 0 where the whole pool is used. */
   readonly rings: { readonly scan: number; readonly load: number };
   readonly usageCounts: readonly UsageRow[];
+  /** What each session did from its connection on. */
+  readonly sessions: readonly SessionReport[];
   readonly sharedMemory: {
     readonly parts: readonly SharedMemoryPart[];
     readonly regionBytes: number;
@@ -133,16 +173,29 @@ export interface Report {
   readonly peakResidentBytes: number;
 }
 
-const TOP_ROWS = 10;
+/** Rows that are shown of a query with many groups. */
+export const TOP_ROWS = 10;
 const MANY_GROUPS = 1000;
-const BLOCK_BYTES = 8192;
-const MEGABYTE = 1024 * 1024;
-const WIDTH = 100;
-const CELL_LENGTH = 40;
 
 /** How many groups of a query are kept to be shown: all of a CSV file's, which are the answer. */
 export function groupsShown(csv: CsvPlan | undefined): number {
   return csv === undefined ? MANY_GROUPS : Number.POSITIVE_INFINITY;
+}
+
+/** Names of relations by their numbers. */
+export type RelationNames = ReadonlyMap<number, string>;
+
+/** The locks of one backend, named. */
+function locksOf(of: string, { locks }: Sight, names: RelationNames): LockReport[] {
+  return locks.map(({ relation, ...lock }) => {
+    const name = relation === null ? null : (names.get(relation) ?? String(relation));
+    return { of, relation: name, ...lock };
+  });
+}
+
+/** Makes the load's part of the report. */
+export function loadReport({ sight, ...outcome }: LoadOutcome, names: RelationNames): LoadReport {
+  return { ...outcome, locks: sight === undefined ? [] : locksOf("the loader", sight, names) };
 }
 
 /** Makes a query's part of the report. */
@@ -150,6 +203,7 @@ export function queryReport(
   query: Pick<QueryReport, "title" | "sql" | "workMem" | "repeats"> & { readonly groupBy: string },
   outcome: QueryOutcome,
   csv: CsvPlan | undefined,
+  relations: RelationNames,
 ): QueryReport {
   const { groupBy, ...names } = query;
   const { groups, largest } = outcome;
@@ -163,8 +217,14 @@ export function queryReport(
     result: shown.map((group) =>
       csv === undefined ? flightResult(group, groupBy) : csvResult(group, csv),
     ),
-    backends: outcome.backends,
+    backends: outcome.backends.map(({ sight: { contexts, pins }, ...use }) => {
+      return { ...use, contexts, pins };
+    }),
     leader: outcome.leader,
+    locks: [
+      ...outcome.backends.flatMap(({ backend, sight }) => locksOf(backend, sight, relations)),
+      ...locksOf("the leader", outcome.leaderSight, relations),
+    ],
     audits: outcome.audits,
   };
 }
@@ -187,273 +247,4 @@ function csvResult({ key, count, values, sum, max }: Group, csv: CsvPlan): CsvRe
     average: some ? sum / values : null,
     max: some ? max : null,
   };
-}
-
-/** The report as text. */
-export function reportText(report: Report): string {
-  const { queries } = report;
-  const sections = [
-    headText(report),
-    ...queries.map((query, index) => queryText(query, index + 1)),
-    buffersText(report),
-    sharedMemoryText(report),
-    leakText(report),
-    `Whole run ${seconds(report.seconds)}, peak resident memory ${megabytes(report.peakResidentBytes)}.`,
-  ];
-  return `${sections.join("\n\n")}\n`;
-}
-
-function headText({ source, load, settings, relation, dataDirectory }: Report): string {
-  const size = `${whole(load.blocks)} pages, ${megabytes(load.blocks * BLOCK_BYTES)}`;
-  const lines = [
-    `Table ${relation} (${size}) in ${dataDirectory}`,
-    `shared_buffers ${settings.shared_buffers}, work_mem ${settings.work_mem}, ` +
-      `max_connections ${settings.max_connections}, ${settings.workers} worker threads`,
-  ];
-  if (source !== undefined) lines.push(...sourceText(source));
-  if (!load.loaded) return [...lines, "Loaded by an earlier run."].join("\n");
-  if (load.restarted) lines.push("An unfinished load was found and dropped; the load began again.");
-  lines.push(
-    `Loaded ${whole(load.rows)} rows in ${seconds(load.seconds)}; the checkpoint at the end wrote ` +
-      `${whole(load.checkpointBuffers)} buffers in ${seconds(load.checkpointSeconds)}.`,
-  );
-  return lines.join("\n");
-}
-
-function queryText(query: QueryReport, number: number): string {
-  const { repeats } = query;
-  const lines = [heading(`Query ${number}: ${query.title}`), query.sql];
-  lines.push(
-    `${whole(query.rows)} rows, ${whole(query.groups)} groups, ${query.backends.length} backends, ` +
-      `work_mem ${query.workMem}, ${seconds(query.seconds)}`,
-  );
-  if (repeats === undefined) {
-    lines.push("", topText(query), "", hashText(query), "", ...contextsText(query.backends));
-  } else lines.push(`The groups are those of query ${repeats}.`);
-  return lines.join("\n");
-}
-
-function sourceText({ path, bytes, columns }: SourceReport): string[] {
-  const named = columns.map(({ name, type }) => `${oneCell(name)} ${type}`);
-  return [`CSV file ${path} (${megabytes(bytes)})`, ...wrap(`Columns: ${named.join(", ")}`)];
-}
-
-function topText({ result, groups, sql }: QueryReport): string {
-  const rows = result.slice(0, TOP_ROWS);
-  const ofFlights = rows.filter((row) => "averageDelay" in row);
-  const ofCsv = rows.filter((row) => "values" in row);
-  const text = ofFlights.length > 0 ? flightsText(ofFlights, sql) : csvText(ofCsv);
-  const more = groups - rows.length;
-  return more > 0 ? `${text}\n… and ${whole(more)} more` : text;
-}
-
-function flightsText(rows: readonly FlightResultRow[], sql: string): string {
-  const cells = rows.map(({ key, count, averageDelay, maxDistance }) => [
-    key,
-    whole(count),
-    averageDelay.toFixed(4),
-    whole(maxDistance),
-  ]);
-  return table([sql.split(/[ ,]/)[1] ?? "key", "count", "avg delay", "max distance"], cells);
-}
-
-function csvText(rows: readonly CsvResultRow[]): string {
-  const cells = rows.map(({ key, count, values, average, max }) => [
-    key === null ? "(null)" : oneCell(key),
-    whole(count),
-    whole(values),
-    average === null ? "(null)" : fraction(average),
-    max === null ? "(null)" : fraction(max),
-  ]);
-  return table(["group", "count", "values", "avg", "max"], cells);
-}
-
-/** A value of any length and any characters, fit for a table's cell. */
-function oneCell(text: string): string {
-  const plain = text.replaceAll(/[\s\p{Cc}]+/gu, " ");
-  return plain.length > CELL_LENGTH ? `${plain.slice(0, CELL_LENGTH - 1)}…` : plain;
-}
-
-/** A number with at most four decimals, or in powers of ten where that says nothing. */
-function fraction(value: number): string {
-  const size = Math.abs(value);
-  const plain = value === 0 || (size >= 0.001 && size < 1e15);
-  if (!plain) return value.toExponential(4);
-  return value.toLocaleString("en-US", { maximumFractionDigits: 4 });
-}
-
-/** What each hash table took, as PostgreSQL's EXPLAIN ANALYZE says it. */
-function hashText({ backends, leader }: QueryReport): string {
-  const uses: readonly (readonly [string, HashUse])[] = [
-    ...backends.map(({ backend, use }) => [backend, use] as const),
-    ["the leader", leader],
-  ];
-  const rows = uses.map(([of, { limitBytes, peakBytes, batches, diskBytes }]) => [
-    of,
-    ...[batches, kilobytes(peakBytes), kilobytes(limitBytes), kilobytes(diskBytes)].map(whole),
-  ]);
-  return table(["hash table of", "batches", "memory kB", "at most kB", "disk kB"], rows);
-}
-
-function contextsText(backends: readonly BackendReport[]): string[] {
-  return backends.flatMap(({ backend, rows, blocks, contexts }) => [
-    `Memory contexts of ${backend} half-way; it read ${whole(rows)} rows in ${whole(blocks)} pages:`,
-    ...indented(contexts),
-  ]);
-}
-
-function buffersText({ buffers, usageCounts, io, rings }: Report): string {
-  const use = buffers.map(({ phase, hits, reads, writes, evictions }) => [
-    phase,
-    ...[hits, reads, writes, evictions].map(whole),
-  ]);
-  const most = Math.max(1, ...usageCounts.map((row) => row.buffers));
-  const usage = usageCounts.map((row) => [
-    `${row.usage_count}`,
-    ...[row.buffers, row.dirty, row.pinned].map(whole),
-    "█".repeat(Math.ceil((row.buffers / most) * 40)),
-  ]);
-  return [
-    heading("Buffer pool"),
-    table(["phase", "hits", "reads", "writes", "evictions"], use),
-    "",
-    ringsText(rings),
-    "",
-    ioText(io),
-    "",
-    table(["usage count", "buffers", "dirty", "pinned", ""], usage),
-  ].join("\n");
-}
-
-function ringsText({ scan, load }: Report["rings"]): string {
-  const scans =
-    scan === 0 ? "Scans use the whole pool" : `Each scan has a ring of ${buffersOf(scan)}`;
-  const loads = load === 0 ? "loads the whole pool" : `a load one of ${buffersOf(load)}`;
-  return `${scans}, ${loads}.`;
-}
-
-function buffersOf(count: number): string {
-  return `${whole(count)} buffers (${megabytes(count * BLOCK_BYTES)})`;
-}
-
-/** Calls of storage and the blocks they moved; contexts in which nothing was done are left out. */
-function ioText(io: readonly IoUse[]): string {
-  const some = io.filter(({ reads, writes, hits }) => reads + writes + hits > 0);
-  const rows = some.map((use) => [
-    `${use.phase}, ${use.context}`,
-    ...[use.hits, use.reads, use.blocksRead].map(whole),
-    perCall(use.blocksRead, use.reads),
-    ...[use.writes, use.blocksWritten].map(whole),
-    perCall(use.blocksWritten, use.writes),
-    ...[use.evictions, use.reuses].map(whole),
-  ]);
-  const read = ["reads", "blocks", "a read"];
-  const written = ["writes", "blocks", "a write"];
-  return table(["phase, context", "hits", ...read, ...written, "evicted", "reused"], rows);
-}
-
-function perCall(blocks: number, calls: number): string {
-  return calls === 0 ? "" : (blocks / calls).toFixed(1);
-}
-
-function sharedMemoryText({ sharedMemory: { parts, regionBytes } }: Report): string {
-  const rows = parts.map(({ name, off, allocated_size: size }) => [
-    name ?? "(not used)",
-    off === null ? "" : whole(off),
-    whole(size),
-  ]);
-  const sum = parts.reduce((total, part) => total + part.allocated_size, 0);
-  const verdict = sum === regionBytes ? "which is the region" : `but the region has ${regionBytes}`;
-  return [
-    heading("Shared memory"),
-    table(["part", "offset", "bytes"], rows),
-    `Sum ${whole(sum)} bytes (${megabytes(sum)}), ${verdict}.`,
-  ].join("\n");
-}
-
-function leakText({ queries, leaks }: Report): string {
-  const cell = (audit: AuditReport, what: keyof Holdings): string =>
-    `${whole(audit.before[what])} → ${whole(audit.after[what])}`;
-  const rows = queries.flatMap(({ audits }, index) =>
-    audits.map((audit) => [
-      `query ${index + 1}, ${audit.of}`,
-      cell(audit, "contexts"),
-      cell(audit, "usedBytes"),
-      cell(audit, "freeChunks"),
-      cell(audit, "pins"),
-    ]),
-  );
-  const verdict =
-    leaks.length === 0
-      ? ["No context, no chunk and no pin was left over after the queries."]
-      : leaks.map((leak) => `LEAK ${leak}`);
-  return [
-    heading("Leak check: before → after each query"),
-    table(["", "contexts", "used bytes", "free chunks", "pins"], rows),
-    ...verdict,
-  ].join("\n");
-}
-
-/** Aligned columns: the first to the left, numbers to the right, a last one without a head left. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const names = ["top", "bottom", "left", "right", "mid", "middle"] as const;
-  const joints = [
-    "top-mid",
-    "top-left",
-    "top-right",
-    "bottom-mid",
-    "bottom-left",
-    "bottom-right",
-  ] as const;
-  const sides = ["left-mid", "mid-mid", "right-mid"] as const;
-  const none = Object.fromEntries([...names, ...joints, ...sides].map((name) => [name, ""]));
-  const drawn = new Table({
-    head: [...head],
-    chars: none,
-    colAligns: head.map((name, index) => (index > 0 && name !== "" ? "right" : "left")),
-    style: { "padding-left": 0, "padding-right": 2, head: [], border: [] },
-  });
-  for (const row of rows) drawn.push([...row]);
-  return indented(drawn.toString())
-    .map((line) => line.trimEnd())
-    .join("\n");
-}
-
-function heading(text: string): string {
-  return `── ${text} ${"─".repeat(Math.max(0, WIDTH - text.length - 4))}`;
-}
-
-function indented(text: string): string[] {
-  return text
-    .trimEnd()
-    .split("\n")
-    .map((line) => `  ${line}`);
-}
-
-function wrap(text: string): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > WIDTH) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
-}
-
-function whole(value: number): string {
-  return value.toLocaleString("en-US");
-}
-
-function seconds(value: number): string {
-  return `${value.toFixed(2)} s`;
-}
-
-function kilobytes(bytes: number): number {
-  return Math.ceil(bytes / 1024);
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / MEGABYTE).toFixed(1)} MB`;
 }

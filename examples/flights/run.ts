@@ -7,22 +7,26 @@
  * for.
  */
 
-import { BLOCK_BYTES, PallocError, resolveSettings, ringSize } from "../../bindings/index.ts";
-import type { FlightsJob, QueryPlan } from "./job.ts";
+import { BLOCK_BYTES, PallocError, ringSize } from "../../bindings/index.ts";
+import type { CsvPlan } from "./csv/table.ts";
+import type { FlightsJob } from "./job.ts";
 import { leftOver } from "./leaks.ts";
-import type { CsvPlan, LoadProgress } from "./messages.ts";
+import type { LoadProgress } from "./messages.ts";
 import { scansThroughRing } from "./pages.ts";
-import { sqlOf } from "./query.ts";
+import { cursorSql, planOf, sqlOf } from "./query.ts";
 import {
   type BufferUse,
   groupsShown,
   type IoUse,
+  loadReport,
   type QueryReport,
   queryReport,
   type Report,
   type SourceReport,
 } from "./report.ts";
 
+/** Flights that the cursor is asked for at a time. */
+const FETCH = 2;
 /** Too little for the 213,834 groups of the second query, and enough for 229. */
 const SMALL_WORK_MEM = "1MB";
 
@@ -121,13 +125,13 @@ class Steps {
     this.#log = log;
   }
 
-  async run(step: QueryStep): Promise<QueryReport> {
+  async run(step: QueryStep, csv?: CsvPlan): Promise<QueryReport> {
     const job = this.#job;
-    const plan = planOf(job, step);
-    const { csv } = job;
-    const outcome = await job.query(plan, groupsShown(csv));
-    const sql = sqlOf({ ...plan, relation: job.relation, ...(csv === undefined ? {} : { csv }) });
-    const query = queryReport({ ...step, sql }, outcome, csv);
+    const { groupBy } = step;
+    const outcome = await job.query(step, groupsShown(csv));
+    const plan = { relation: job.relation, groupBy, agg: job.options.csv?.agg ?? "" };
+    const sql = sqlOf(csv === undefined ? plan : { ...plan, csv });
+    const query = queryReport({ ...step, sql }, outcome, csv, job.relationNames);
     this.queries.push(query);
     const number = this.queries.length;
     for (const { of, before, after } of outcome.audits) {
@@ -149,9 +153,16 @@ async function queryFlights({ options: { workMem } }: FlightsJob, steps: Steps):
 }
 
 async function queryCsv(job: FlightsJob, csv: CsvPlan, steps: Steps): Promise<void> {
-  const [groupBy = "", agg = ""] = [csv.groupBy, csv.agg].map((index) => csv.columns[index]?.name);
-  const { workMem } = job.options;
-  await steps.run({ title: `${agg} by ${groupBy}`, groupBy, workMem });
+  const { workMem, csv: asked } = job.options;
+  const groupBy = asked?.groupBy ?? "";
+  await steps.run({ title: `${asked?.agg} by ${groupBy}`, groupBy, workMem }, csv);
+}
+
+/** What the catalog knows of a CSV file's table, and what is asked of it; undefined for flights. */
+function csvOf({ table, relation, options }: FlightsJob): CsvPlan | undefined {
+  if (table === undefined) throw new PallocError("42P01", `relation "${relation}" does not exist`);
+  const { groupBy = "", agg = "" } = options.csv ?? {};
+  return planOf({ relation, groupBy, agg }, table).csv;
 }
 
 function sourceOf({ source, columns }: CsvPlan): SourceReport {
@@ -173,15 +184,19 @@ export async function runReport(
 ): Promise<Report> {
   const started = performance.now();
   const log = new BufferLog(job);
-  const load = await job.load(onProgress);
+  const load = loadReport(await job.load(onProgress), job.relationNames);
   log.note("load");
 
+  const csv = csvOf(job);
   const steps = new Steps(job, log);
-  if (job.csv === undefined) await queryFlights(job, steps);
-  else await queryCsv(job, job.csv, steps);
+  const cursor = csv === undefined ? job.firstFlights(FETCH, FETCH) : undefined;
+  if (cursor !== undefined) log.note("cursor");
+  if (csv === undefined) await queryFlights(job, steps);
+  else await queryCsv(job, csv, steps);
   const { queries, leaks } = steps;
 
   const usageCounts = job.shared.usageCounts();
+  const { sessions } = job;
   leaks.push(...(await job.detach()));
   return {
     dataDirectory: job.options.dataDirectory,
@@ -192,23 +207,18 @@ export async function runReport(
       max_connections: job.settings.maxConnections,
       workers: job.options.workers,
     },
-    ...(job.csv === undefined ? {} : { source: sourceOf(job.csv) }),
+    ...(csv === undefined ? {} : { source: sourceOf(csv) }),
     load,
+    ...(cursor === undefined ? {} : { cursor: { sql: cursorSql(job.relation), ...cursor } }),
     queries,
     buffers: log.uses,
     io: log.io,
     rings: ringsOf(job, load.blocks),
     usageCounts,
+    sessions,
     sharedMemory: { parts: job.shared.allocations(), regionBytes: job.shared.regionBytes },
     leaks,
     seconds: (performance.now() - started) / 1000,
     peakResidentBytes: process.resourceUsage().maxRSS * 1024,
   };
-}
-
-/** The plan of a step; its work_mem is that of this query alone, as after `set local`. */
-function planOf(job: FlightsJob, { groupBy, workMem }: QueryStep): QueryPlan {
-  const settings = resolveSettings({ ...job.settings.values, work_mem: workMem });
-  const { workMemBytes, hashMemMultiplier } = settings;
-  return { groupBy, limit: { workMemBytes, hashMemMultiplier } };
 }

@@ -2,16 +2,18 @@
  * A parallel sequential scan: the backends share one counter in shared memory, and each takes the
  * next 32 blocks when it is done with the last. Whoever is faster reads more.
  *
- *         word 0        1
- *       ┌─────────────┬───────────┬─ ─ ─
- *       │ next block  │ cancelled │  unused
- *       └─────────────┴───────────┴─ ─ ─   64 bytes: a cache line of its own
+ *         word 0        1           2
+ *       ┌─────────────┬───────────┬──────────┬─ ─ ─
+ *       │ next block  │ cancelled │ blocks   │  unused
+ *       └─────────────┴───────────┴──────────┴─ ─ ─   64 bytes: a cache line of its own
  *
- * Both words are only touched atomically. The leader sets them to 0 before a query, when no backend
- * scans; a backend that fails sets `cancelled`, and the others stop at their next range. A backend
- * that dies holds no part of this, only the blocks it had taken are not read.
+ * The words are only touched atomically. The leader sets them before a query, when no backend
+ * scans, the length to that of the relation then: all scan the same blocks. A backend that fails
+ * sets `cancelled`, and the others stop at their next range. A backend that dies holds no part of
+ * this, only the blocks it had taken are not read.
  *
- * PostgreSQL: src/backend/access/table/tableam.c, table_block_parallelscan_nextpage
+ * PostgreSQL: src/backend/access/table/tableam.c, table_block_parallelscan_nextpage;
+ * src/include/access/relscan.h, ParallelBlockTableScanDescData
  */
 
 /** Name and size of the segment in shared memory. */
@@ -26,24 +28,20 @@ export const SCAN_DONE = -1;
 
 const NEXT_BLOCK = 0;
 const CANCELLED = 1;
+const BLOCKS = 2;
 
 /** One backend's, or the leader's, hold on the scan in shared memory. */
 export class ParallelScan {
   readonly #words: Int32Array;
-  readonly #blocks: number;
 
-  /**
-   * @param words - the segment
-   * @param blocks - length of the relation when the query began
-   */
-  constructor(words: Int32Array, blocks: number) {
+  /** @param words - the segment */
+  constructor(words: Int32Array) {
     this.#words = words;
-    this.#blocks = blocks;
   }
 
-  /** Length of the scanned relation. */
+  /** Length of the scanned relation when the query began. */
   get blocks(): number {
-    return this.#blocks;
+    return Atomics.load(this.#words, BLOCKS);
   }
 
   /** Whether a backend failed and the others are to stop. */
@@ -56,8 +54,9 @@ export class ParallelScan {
     Atomics.store(this.#words, CANCELLED, 1);
   }
 
-  /** Begins again at block 0. Only while no backend scans. */
-  restart(): void {
+  /** Begins at block 0 of so many. Only while no backend scans. */
+  restart(blocks: number): void {
+    Atomics.store(this.#words, BLOCKS, blocks);
     Atomics.store(this.#words, NEXT_BLOCK, 0);
     Atomics.store(this.#words, CANCELLED, 0);
   }
@@ -66,6 +65,6 @@ export class ParallelScan {
   nextRange(): number {
     if (this.cancelled) return SCAN_DONE;
     const first = Atomics.add(this.#words, NEXT_BLOCK, BLOCKS_PER_RANGE);
-    return first < this.#blocks ? first : SCAN_DONE;
+    return first < this.blocks ? first : SCAN_DONE;
   }
 }

@@ -69,12 +69,6 @@ export class Spill {
     return partitions.map(({ file, records }) => ({ file, records, usedBits }));
   }
 
-  /** Removes what is there. */
-  close(): void {
-    for (const { file } of this.#partitions.values()) file.close();
-    this.#partitions.clear();
-  }
-
   #partitionOf(hash: number): Partition {
     const number = this.#bits === 0 ? 0 : (hash << this.#usedBits) >>> (HASH_BITS - this.#bits);
     let partition = this.#partitions.get(number);

@@ -1,16 +1,34 @@
 /**
- * What tables there are, in a catalog relation: which rows each was loaded from, how many it has,
- * its columns. A table exists if it has a row here. The row is written last, after the relation has
- * its name, and the checkpoint that follows commits all of it together; so whatever interrupts a
- * load, a table that is described is complete.
+ * What tables there are, in a catalog relation: the file of each, how many pages and rows it has,
+ * where they came from, its columns. A table exists if it has a row here. The row is written in the
+ * transaction that fills the table, and the checkpoint that follows commits pages and row together;
+ * so whatever interrupts a load, a table that is described is complete.
  *
- * Rows are looked up in the backend's catalog cache, under the lock that a change excludes. A
- * description that is longer than a row may be stands in parts; the first is written last.
+ * Rows are found through the catalog cache. What it finds may be out of date until the table's lock
+ * is held: taking the lock brings what others have changed, so {@link TableCatalog.open} looks, locks
+ * and looks again.
  *
- * PostgreSQL: src/include/catalog/pg_class.h; src/backend/catalog/heap.c, heap_create_with_catalog
+ *   who changes   AccessExclusiveLock on the table · row written · commit: others are told, then
+ *                 the lock is released
+ *   who looks     finds the row · any lock on the table · finds the row again, as it is
+ *
+ * A description that is longer than a row may be stands in parts; the first is written last, and
+ * goes first: who looks in between finds no table.
+ *
+ * PostgreSQL: src/include/catalog/pg_class.h; src/backend/catalog/heap.c, heap_create_with_catalog;
+ * src/backend/catalog/namespace.c, RangeVarGetRelidExtended
  */
 
-import { type Backend, type Catalog, CatalogRelation } from "../../bindings/index.ts";
+import {
+  type Backend,
+  type Catalog,
+  CatalogRelation,
+  type CatalogStatistics,
+  DataCorruptedError,
+  type LockMode,
+  PallocError,
+  type Relation,
+} from "../../bindings/index.ts";
 import type { CsvTable } from "./csv/table.ts";
 
 /** A table of flights. */
@@ -22,13 +40,29 @@ export interface FlightsTable {
   readonly columns: readonly { readonly name: string }[];
 }
 
+/** What a table holds. */
+export type TableContent = FlightsTable | (CsvTable & { readonly kind: "csv" });
+
 /** What is known of a table. */
-export type TableDescription = FlightsTable | (CsvTable & { readonly kind: "csv" });
+export type TableDescription = TableContent & {
+  /** Number of its relation, which names its file: `relfilenode`. */
+  readonly file: number;
+  /** Its length: `relpages`. Exact, since a table is written once. */
+  readonly pages: number;
+};
+
+/** A table under a lock. */
+export interface OpenTable {
+  readonly relation: Relation;
+  readonly description: TableDescription;
+}
 
 /** Ours among the relations. */
-export const CATALOG_RELATION = "catalog.tables";
+export const CATALOG_RELATION = "catalog.relations";
 /** One part of a description, in bytes; a row has at most 8,145 with its keys. */
 const PART_BYTES = 7000;
+/** Excludes others who write, and nobody who reads. */
+const WRITER_LOCK: LockMode = "ShareRowExclusiveLock";
 
 /** The catalog of tables, for one backend. */
 export class TableCatalog {
@@ -45,17 +79,35 @@ export class TableCatalog {
     });
   }
 
-  /** What is known of a table; undefined if there is none, or none that is complete. */
+  /** What was looked up here so far. */
+  get statistics(): CatalogStatistics {
+    return this.#catalog.statistics;
+  }
+
+  /**
+   * What is known of a table, to the backend's best knowledge; undefined if there is none, or none
+   * that is complete.
+   */
   find(name: string): TableDescription | undefined {
-    const rows = this.#open();
-    if (rows === undefined) return undefined;
+    return this.#catalog.valueSync(name);
+  }
+
+  /**
+   * Opens a table. The lock is the transaction's: until its end nobody changes what is known of the
+   * table in a way that the lock excludes.
+   *
+   * @throws PallocError 42P01 if there is none
+   */
+  open(name: string, mode: LockMode): OpenTable {
     const { locks } = this.#backend;
-    const { number } = rows.relation;
-    locks.lockRelationSync(number, "AccessShareLock");
-    try {
-      return this.#catalog.valueSync(name);
-    } finally {
-      locks.unlockRelationSync(number, "AccessShareLock");
+    for (;;) {
+      const found = this.find(name);
+      if (found === undefined) throw new PallocError("42P01", `relation "${name}" does not exist`);
+      locks.lockRelationSync(found.file, mode, "transaction");
+      // What others committed before they gave their lock back is known now.
+      const description = this.find(name);
+      if (description?.file === found.file) return this.#opened(name, description);
+      locks.unlockRelationSync(found.file, mode, "transaction");
     }
   }
 
@@ -65,11 +117,14 @@ export class TableCatalog {
     return rows.flatMap(({ keys: [name, part] }) => (part === 0 ? [String(name)] : []));
   }
 
-  /** From now on a table exists. Durable with the next checkpoint. */
+  /**
+   * From the end of the transaction on a table exists. Durable with the next checkpoint. The caller
+   * has locked the table exclusively.
+   */
   add(name: string, description: TableDescription): void {
-    const rows = this.#open() ?? this.#create();
+    const rows = this.#forWriting();
     const text = new TextEncoder().encode(JSON.stringify(description));
-    this.#change(rows, name, () => {
+    this.#catalog.changeSync([name], () => {
       for (let part = Math.ceil(text.length / PART_BYTES); part-- > 0; ) {
         const first = part * PART_BYTES;
         rows.writeSync([name, part], text.subarray(first, first + PART_BYTES));
@@ -77,34 +132,45 @@ export class TableCatalog {
     });
   }
 
-  /** From now on it does not. */
+  /** From the end of the transaction on it does not; as {@link add}. */
   remove(name: string): void {
-    const rows = this.#open();
-    if (rows === undefined) return;
-    this.#change(rows, name, () => {
+    const rows = this.#forWriting();
+    this.#catalog.changeSync([name], () => {
       for (let part = 0; rows.deleteSync(name, part); part += 1);
     });
   }
 
-  /** Changes a description while nobody looks at it; others are told before they can. */
-  #change(rows: CatalogRelation, name: string, change: () => void): void {
-    const relation = rows.relation.number;
-    using _ = this.#backend.locks.acquireSync(
-      { type: "relation", relation },
-      "AccessExclusiveLock",
-    );
-    this.#catalog.changeSync([name], change);
+  #opened(name: string, description: TableDescription): OpenTable {
+    const relation = this.#backend.openRelationSync(name);
+    if (relation.number === description.file) return { relation, description };
+    const message = `relation "${name}" has file ${relation.number} instead of ${description.file}`;
+    throw new DataCorruptedError(message, { relation: name });
   }
 
+  /** Reads a description from its pages: the cache has none. */
   #load(name: string): Uint8Array | undefined {
     const rows = this.#open();
+    if (rows === undefined) return undefined;
+    const { locks } = this.#backend;
+    const { number } = rows.relation;
     const parts: Uint8Array[] = [];
-    for (;;) {
-      const part = rows?.readSync(name, parts.length);
-      if (part === undefined) break;
-      parts.push(part);
+    locks.lockRelationSync(number, "AccessShareLock");
+    try {
+      for (;;) {
+        const part = rows.readSync(name, parts.length);
+        if (part === undefined) break;
+        parts.push(part);
+      }
+    } finally {
+      locks.unlockRelationSync(number, "AccessShareLock");
     }
     return parts.length === 0 ? undefined : Buffer.concat(parts);
+  }
+
+  #forWriting(): CatalogRelation {
+    const rows = this.#open() ?? this.#create();
+    this.#backend.locks.lockRelationSync(rows.relation.number, WRITER_LOCK, "transaction");
+    return rows;
   }
 
   #open(): CatalogRelation | undefined {

@@ -11,6 +11,11 @@ interface Message {
   readonly kind: string;
 }
 
+/** An answer that nobody has asked for. */
+export function unexpected({ kind }: Message): PallocError {
+  return new PallocError("XX000", `unexpected message "${kind}" from a worker thread`);
+}
+
 /** Takes each message; true when it was the answer waited for. */
 type Listener<Posted> = (message: Posted) => boolean;
 

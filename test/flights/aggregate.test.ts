@@ -6,15 +6,20 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type MemoryContext, ProcessMemory, type TemporaryFile } from "../../bindings/index.ts";
-import { HashAggregate } from "../../examples/flights/aggregate.ts";
+import { type Group, HashAggregate } from "../../examples/flights/aggregate.ts";
 import type { HashLimit } from "../../examples/flights/hash-limit.ts";
-import { holdingsOf, leftOver } from "../../examples/flights/leaks.ts";
+import { type Holdings, leftOver, memoryHeld } from "../../examples/flights/leaks.ts";
 import { ColumnState, FlightState } from "../../examples/flights/transition.ts";
 import { openPool } from "../support/pool.ts";
 import { builds } from "../support/region.ts";
 
-const PLENTY: HashLimit = { workMemBytes: 8 * 1024 * 1024, hashMemMultiplier: 2 };
-const TIGHT: HashLimit = { workMemBytes: 64 * 1024, hashMemMultiplier: 1 };
+const PLENTY: HashLimit = { bytes: 16 * 1024 * 1024, maxBlockBytes: 512 * 1024 };
+const TIGHT: HashLimit = { bytes: 64 * 1024, maxBlockBytes: 8192 };
+
+/** What a memory holds, of a backend that has no pins and no locks. */
+function heldBy(memory: ProcessMemory): Holdings {
+  return { ...memoryHeld(memory), pins: 0, locks: 0 };
+}
 
 /** One query's contexts. */
 interface Query {
@@ -38,10 +43,15 @@ function addAll(aggregate: HashAggregate, tuple: MemoryContext, rows: readonly R
   }
 }
 
+/** Calls `visit` with all groups. */
+function drain(aggregate: HashAggregate, visit: (group: Group) => void): void {
+  while (aggregate.drainBatch(visit));
+}
+
 /** key → [count, sum of delays, largest distance] */
 function groupsOf(aggregate: HashAggregate): Map<string, number[]> {
   const groups = new Map<string, number[]>();
-  aggregate.drain(({ key, count, sum, max }) => {
+  drain(aggregate, ({ key, count, sum, max }) => {
     groups.set(new TextDecoder().decode(key), [count, sum, max]);
   });
   return groups;
@@ -72,21 +82,25 @@ describe.each(builds)("hash aggregation, %s build", (_, checked) => {
   async function query(limit: HashLimit): Promise<Query> {
     const pool = await openPool({ checked, files: false });
     const backend = pool.attach({ memory: { checked, maxMemory: "32MB" } });
-    const before = holdingsOf(backend.memory, 0);
+    const before = heldBy(backend.memory);
     const executor = backend.memory.top.createChild("ExecutorState");
     const tuple = executor.createChild("ExprContext");
-    const made: HashAggregate[] = [];
+    const files: TemporaryFile[] = [];
+    let seed = 0;
     const aggregate = (): HashAggregate => {
       const transition = new FlightState(backend.memory);
-      const createFile = (context: MemoryContext): TemporaryFile =>
-        backend.createTemporaryFile(context);
-      made.push(new HashAggregate({ executor, limit, transition, createFile, seed: made.length }));
-      return made.at(-1) as HashAggregate;
+      const createFile = (context: MemoryContext): TemporaryFile => {
+        files.push(backend.createTemporaryFile(context));
+        return files.at(-1) as TemporaryFile;
+      };
+      seed += 1;
+      return new HashAggregate({ executor, limit, transition, createFile, seed });
     };
     const end = (): void => {
-      for (const each of made) each.close();
+      // As a query's owner does.
+      for (const file of files) file.close();
       executor.delete();
-      expect(leftOver(before, holdingsOf(backend.memory, 0))).toEqual([]);
+      expect(leftOver(before, heldBy(backend.memory))).toEqual([]);
       expect(pool.storage.relationsSync()).toEqual([]);
     };
     return { executor, tuple, aggregate, end };
@@ -164,7 +178,7 @@ describe.each(builds)("hash aggregation, %s build", (_, checked) => {
     });
     addAll(whole, tuple, rows);
     let groups = 0;
-    whole.drain(() => {
+    drain(whole, () => {
       groups += 1;
     });
     expect(groups).toBe(expected(rows).size);
@@ -173,7 +187,7 @@ describe.each(builds)("hash aggregation, %s build", (_, checked) => {
   });
 
   test("finishes even where one group is more than the limit", async () => {
-    const { tuple, aggregate, end } = await query({ workMemBytes: 1024, hashMemMultiplier: 1 });
+    const { tuple, aggregate, end } = await query({ bytes: 1024, maxBlockBytes: 8192 });
     const whole = aggregate();
     const rows = Array.from({ length: 60 }, (_, row): Row => [`${row % 20}`.repeat(800), row, 0]);
     addAll(whole, tuple, rows);
@@ -191,7 +205,7 @@ describe.each(builds)("hash aggregation, %s build", (_, checked) => {
       groups += 1;
       if (groups === 2_000) throw new Error("enough");
     };
-    expect(() => half.drain(stop)).toThrow("enough");
+    expect(() => drain(half, stop)).toThrow("enough");
     end();
   });
 });
@@ -241,23 +255,25 @@ describe("the leak check", () => {
   const memory = ProcessMemory.createSync();
 
   test("finds a context that was not deleted", () => {
-    const before = holdingsOf(memory, 0);
+    const before = heldBy(memory);
     using context = memory.top.createChild("forgotten");
-    expect(leftOver(before, holdingsOf(memory, 0))).toEqual([
+    expect(leftOver(before, heldBy(memory))).toEqual([
       "1 memory contexts",
       `${context.stats().usedBytes} bytes in chunks`,
     ]);
   });
 
   test("finds a chunk that was not freed, and one that went to a free list", () => {
-    const before = holdingsOf(memory, 0);
+    const before = heldBy(memory);
     const chunk = memory.top.alloc(100);
-    expect(leftOver(before, holdingsOf(memory, 0))).toEqual(["136 bytes in chunks"]);
+    expect(leftOver(before, heldBy(memory))).toEqual(["136 bytes in chunks"]);
     memory.free(chunk);
-    expect(leftOver(before, holdingsOf(memory, 0))).toEqual(["1 free chunks"]);
+    expect(leftOver(before, heldBy(memory))).toEqual(["1 free chunks"]);
   });
 
-  test("finds a pin that was not given back", () => {
-    expect(leftOver(holdingsOf(memory, 0), holdingsOf(memory, 1))).toEqual(["1 buffer pins"]);
+  test("finds a pin and a lock that were not given back", () => {
+    const held = heldBy(memory);
+    expect(leftOver(held, { ...held, pins: 1 })).toEqual(["1 buffer pins"]);
+    expect(leftOver(held, { ...held, locks: 2 })).toEqual(["2 locks"]);
   });
 });

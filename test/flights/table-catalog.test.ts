@@ -5,16 +5,20 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { Backend, SharedMemory } from "../../bindings/index.ts";
+import { Backend, Session, SharedMemory } from "../../bindings/index.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
 import { TableCatalog, type TableDescription } from "../../examples/flights/table-catalog.ts";
 import { openPool } from "../support/pool.ts";
+
+/** What may be said of any table here. */
+const stored = { file: 77, pages: 1 };
 
 const flights = (rows: number): TableDescription => ({
   kind: "flights",
   rows,
   source: { path: "/flights.parquet" },
   columns: [{ name: "date" }],
+  ...stored,
 });
 
 const wide: TableDescription = {
@@ -26,13 +30,37 @@ const wide: TableDescription = {
     number: true,
     text: false,
   })),
+  ...stored,
 };
+
+/** A session and its catalog: each call is a transaction. */
+class Tables {
+  readonly session: Session;
+  readonly catalog: TableCatalog;
+
+  constructor(backend: Backend) {
+    this.session = Session.open(backend);
+    this.catalog = new TableCatalog(backend);
+  }
+
+  find(name: string): TableDescription | undefined {
+    return this.session.transaction(() => this.catalog.find(name));
+  }
+
+  add(name: string, description: TableDescription): void {
+    this.session.transaction(() => this.catalog.add(name, description));
+  }
+
+  remove(name: string): void {
+    this.session.transaction(() => this.catalog.remove(name));
+  }
+}
 
 describe("the catalog of tables", () => {
   it("describes a table to all backends until it is removed", async () => {
     const pool = await openPool({ checked: true, files: false });
-    const one = new TableCatalog(pool.attach());
-    const other = new TableCatalog(pool.attach());
+    const one = new Tables(pool.attach());
+    const other = new Tables(pool.attach());
     expect(other.find("flights")).toBeUndefined();
     one.add("flights", flights(7));
     expect(other.find("flights")).toEqual(flights(7));
@@ -41,26 +69,66 @@ describe("the catalog of tables", () => {
     expect(one.find("trains")).toBeUndefined();
     other.remove("flights");
     expect(one.find("flights")).toBeUndefined();
-    expect(one.names()).toEqual([]);
+    expect(one.catalog.names()).toEqual([]);
   });
 
   it("takes a description longer than a page", async () => {
     const pool = await openPool({ checked: true, files: false });
-    const one = new TableCatalog(pool.attach());
-    const other = new TableCatalog(pool.attach());
+    const one = new Tables(pool.attach());
+    const other = new Tables(pool.attach());
     one.add("wide", wide);
     one.add("flights", flights(7));
     expect(other.find("wide")).toEqual(wide);
-    expect(one.names().sort()).toEqual(["flights", "wide"]);
+    expect(one.catalog.names().sort()).toEqual(["flights", "wide"]);
     other.remove("wide");
-    expect(one.names()).toEqual(["flights"]);
+    expect(one.catalog.names()).toEqual(["flights"]);
     expect(one.find("wide")).toBeUndefined();
+  });
+
+  it("opens a table under a lock that lasts as long as the transaction", async () => {
+    const pool = await openPool({ checked: true, files: false });
+    const backend = pool.attach();
+    const one = new Tables(backend);
+    const other = new Tables(pool.attach());
+    const { number: file } = backend.createRelationSync("flights");
+    one.add("flights", { ...flights(7), file });
+    const modes = (): string[] => backend.locks.rows().map(({ mode }) => mode);
+    other.session.transaction(() => {
+      const { relation, description } = other.catalog.open("flights", "AccessShareLock");
+      expect([relation.number, description.rows]).toEqual([file, 7]);
+      expect(modes()).toEqual(["AccessShareLock"]);
+    });
+    expect(modes()).toEqual([]);
+    expect(() =>
+      other.session.transaction(() => other.catalog.open("trains", "AccessShareLock")),
+    ).toThrow('relation "trains" does not exist');
+  });
+
+  it("opens the table that there is when the lock is had, and not the one it had heard of", async () => {
+    const pool = await openPool({ checked: true, files: false });
+    const backend = pool.attach();
+    const one = new Tables(backend);
+    const late = new Tables(pool.attach());
+    const { number: old } = backend.createRelationSync("flights");
+    one.add("flights", { ...flights(7), file: old });
+    // Made anew, under another number, after the other's transaction has begun.
+    const opened = late.session.transaction(() => {
+      expect(late.catalog.find("flights")?.file).toBe(old);
+      backend.dropRelationSync("flights");
+      const { number: file } = backend.createRelationSync("flights");
+      one.add("flights", { ...flights(8), file });
+      expect(late.catalog.find("flights")?.file).toBe(old);
+      return late.catalog.open("flights", "AccessShareLock");
+    });
+    expect(opened.description.rows).toBe(8);
+    expect(opened.relation.number).toBeGreaterThan(old);
+    expect(backend.locks.rows()).toEqual([]);
   });
 
   it("comes back with the checkpoint that had it, and with no later one's", async () => {
     const pool = await openPool({ checked: true, files: true });
     const backend = pool.attach();
-    const tables = new TableCatalog(backend);
+    const tables = new Tables(backend);
     backend.createRelationSync("flights");
     tables.add("flights", flights(7));
     backend.checkpointSync();

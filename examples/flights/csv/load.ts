@@ -4,13 +4,11 @@
  * was loaded if its path, size and time of modification are the same.
  */
 
-import type { Backend, Relation } from "../../../bindings/index.ts";
-import { PallocError } from "../../../bindings/index.ts";
+import { type BufferPool, PallocError } from "../../../bindings/index.ts";
 import { NO_ROOM, reserveRow } from "../heap.ts";
-import { buildTable, nothingLoaded } from "../load.ts";
-import type { CsvSource, LoadedTable, LoadOutcome, LoadProgress } from "../messages.ts";
+import { buildTable, dropTable, nothingLoaded, type TableLoad } from "../load.ts";
+import type { CsvSource, LoadOutcome, LoadProgress } from "../messages.ts";
 import { NO_PAGE, PageWriter } from "../pages.ts";
-import type { TableCatalog } from "../table-catalog.ts";
 import { ColumnFinder, columnIndex, requireNumbers } from "./columns.ts";
 import { CsvFile, placeOf } from "./file.ts";
 import { type CsvTable, generations, tablePrefix } from "./table.ts";
@@ -23,87 +21,70 @@ const AGG = "--agg";
 
 type OnProgress = (progress: LoadProgress) => void;
 
-/** What came of it. */
-export interface CsvLoad {
-  readonly outcome: LoadOutcome;
-  readonly table: LoadedTable;
-}
-
 /**
  * Loads a CSV file unless its table exists. Whatever is thrown, the tables are those of before.
  *
  * @throws PallocError for a file that cannot be read, is no CSV, lacks a column that was asked for
  *   or has a row too long for a page; and 53100 when the disk is full
  */
-export async function ensureCsvLoaded(
-  backend: Backend,
-  tables: TableCatalog,
-  source: CsvSource,
-  onProgress: OnProgress,
-): Promise<CsvLoad> {
+export async function ensureCsvLoaded(load: TableLoad, source: CsvSource): Promise<LoadOutcome> {
+  const { backend } = load.session;
   const file = await CsvFile.open(source.path);
   try {
     const prefix = tablePrefix(source.path, source.maxRows);
     const [newest = 0] = generations(backend.relationNamesSync(), prefix);
-    const catalog = { backend, tables, source };
-    const found = source.reload ? undefined : findTable(catalog, `${prefix}${newest}`, file);
+    const found = source.reload ? undefined : findTable(load, `${prefix}${newest}`, file, source);
     if (found !== undefined) return found;
 
-    const table = await describe(file, source, onProgress);
-    const relation = `${prefix}${newest + 1}`;
-    const dropOlder = (): void => {
-      for (const older of generations(backend.relationNamesSync(), prefix)) {
-        if (older > newest) continue;
-        tables.remove(`${prefix}${older}`);
-        backend.dropRelationSync(`${prefix}${older}`);
-      }
-    };
-    const fill = async (unfinished: Relation): Promise<number> => {
-      const writer = new PageWriter(backend.buffers, unfinished);
-      try {
-        await copyRows(backend, writer, file, table, onProgress);
-      } catch (error) {
-        writer.abandon();
-        throw error;
-      }
-      return table.rows;
-    };
-    const building = { backend, tables, name: relation, onProgress };
-    const outcome = await buildTable(building, fill, () => ({ kind: "csv", ...table }));
-    // Known to the checkpoint that the load ended with: another one lets their files go.
-    dropOlder();
-    if (newest > 0) backend.checkpointSync();
-    return { outcome, table: tableOf(catalog, relation, table) };
+    const table = await describe(file, source, load.onProgress);
+    const outcome = await buildTable(load, {
+      name: `${prefix}${newest + 1}`,
+      fill: async (unfinished) => {
+        const writer = new PageWriter(backend.buffers, unfinished);
+        await copyRows(backend.buffers, writer, file, table, load.onProgress);
+        return table.rows;
+      },
+      describe: () => ({ kind: "csv", ...table }),
+    });
+    dropOlder(load, prefix, newest);
+    checkColumns(table, source);
+    return outcome;
   } finally {
     await file.close();
   }
 }
 
-/** Where tables are described, and which is asked for. */
-interface CsvCatalog {
-  readonly backend: Backend;
-  readonly tables: TableCatalog;
-  readonly source: CsvSource;
-}
-
 /** The table if it is that of the file as it is now. */
-function findTable(catalog: CsvCatalog, name: string, { identity }: CsvFile): CsvLoad | undefined {
-  const table = catalog.tables.find(name);
+function findTable(
+  { session, tables }: TableLoad,
+  name: string,
+  { identity }: CsvFile,
+  source: CsvSource,
+): LoadOutcome | undefined {
+  const table = session.transaction(() => tables.find(name));
   if (table?.kind !== "csv") return undefined;
   const { source: loaded } = table;
   if (loaded.bytes !== identity.bytes || loaded.modified !== identity.modified) return undefined;
-  return {
-    outcome: nothingLoaded(catalog.backend.openRelationSync(name).blocksSync()),
-    table: tableOf(catalog, name, table),
-  };
+  checkColumns(table, source);
+  return nothingLoaded(name, table.pages);
 }
 
-function tableOf({ source }: CsvCatalog, relation: string, table: CsvTable): LoadedTable {
+/**
+ * Drops the tables of the file as it was. They are known to the checkpoint that the load ended with:
+ * another one lets their files go.
+ */
+function dropOlder(load: TableLoad, prefix: string, newest: number): void {
+  const { backend } = load.session;
+  const older = generations(backend.relationNamesSync(), prefix).filter((each) => each <= newest);
+  for (const each of older) dropTable(load, `${prefix}${each}`);
+  if (newest > 0) backend.checkpointSync();
+}
+
+/** @throws PallocError unless the columns that were asked for are there and do */
+function checkColumns(table: CsvTable, { path, groupBy, agg }: CsvSource): void {
   const names = table.columns.map((column) => column.name);
-  const groupBy = columnIndex(GROUP_BY, source.groupBy, names, source.path);
-  const agg = columnIndex(AGG, source.agg, names, source.path);
-  requireNumbers(AGG, table.columns[agg], source.path);
-  return { relation, csv: { ...table, groupBy, agg } };
+  columnIndex(GROUP_BY, groupBy, names, path);
+  requireNumbers(AGG, table.columns[columnIndex(AGG, agg, names, path)], path);
 }
 
 /** Reads the whole file, or as many rows as are wanted, without storing anything. */
@@ -135,13 +116,12 @@ async function describe(
 }
 
 async function copyRows(
-  backend: Backend,
+  pool: BufferPool,
   writer: PageWriter,
   file: CsvFile,
   table: CsvTable,
   onProgress: OnProgress,
 ): Promise<void> {
-  const pool = backend.buffers;
   const { path } = file.identity;
   const encoder = new RowEncoder(table.columns);
   let rows = 0;

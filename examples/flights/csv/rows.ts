@@ -11,9 +11,9 @@
 import { BLOCK_BYTES, type MemoryContext, type ProcessMemory } from "../../../bindings/index.ts";
 import type { HashAggregate } from "../aggregate.ts";
 import type { Frames } from "../heap.ts";
-import type { CsvPlan } from "../messages.ts";
 import type { RowConsumer } from "../query.ts";
 import type { ColumnState } from "../transition.ts";
+import type { CsvPlan } from "./table.ts";
 import { dataAt, dataBytes, hasValue, type RowLayout, rowLayout, varlenaAt } from "./tuple.ts";
 
 const DOUBLE_BYTES = 8;

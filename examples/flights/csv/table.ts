@@ -20,6 +20,14 @@ export interface CsvTable {
   readonly columns: readonly Column[];
 }
 
+/** A table, with what a query does with it. */
+export interface CsvPlan extends CsvTable {
+  /** Index of the column to group by. */
+  readonly groupBy: number;
+  /** Index of the column to aggregate. */
+  readonly agg: number;
+}
+
 const STEM_LENGTH = 32;
 const HASH_LENGTH = 8;
 
