@@ -32,7 +32,6 @@ export interface Running {
 
 /** Starts the built program. */
 export function start(args: readonly string[], environment: Record<string, string> = {}): Running {
-  const started = performance.now();
   const env = { ...process.env, ...environment };
   const child = spawn(process.execPath, [program, ...args], { cwd: root, env });
   let stdout = "";
