@@ -174,6 +174,14 @@ export const larger: readonly Configuration[] = [
   },
 ];
 
+/** Two want a page in few buffers while a third leaves. */
+export const leavingLast: Configuration = {
+  name: "two buffers: miss + miss + leave",
+  buffers: 2,
+  pages: [clean(1)],
+  backends: [inTurn(reading(miss)), inTurn(reading(miss)), inTurn(leaving())],
+};
+
 // ── Behind journals ──────────────────────────────────────────────────────────────────────────────
 
 /** What may be done while pages are written behind their old images. */

@@ -15,6 +15,7 @@ const everyRun: readonly string[] = [
   "a pin is not checked after it was stored",
   "a claim does not look at hold words",
   "a frame is published before it is linked",
+  "a checkpoint writes a page that it does not hold",
 ];
 
 function isHuntedAlways({ name }: Mutant): boolean {
@@ -22,7 +23,7 @@ function isHuntedAlways({ name }: Mutant): boolean {
 }
 
 describe("a planted mistake", () => {
-  it.each(mutants.filter(isHuntedAlways))(
+  it.each([...mutants, ...otherMutants].filter(isHuntedAlways))(
     "is found: $name",
     async (mutant) => {
       const found = hunt(mutant, await compileMutant(mutant), MINUTE_MS, SEED);

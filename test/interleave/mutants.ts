@@ -2,7 +2,7 @@
 // replacement in one file of assembly/. Those of the journal, of cleanup locks and of cleared
 // pages, and those in TypeScript, stand in new-mutants.ts.
 
-import type { Configuration } from "./configurations.ts";
+import { type Configuration, durable, leavingLast, narrow } from "./configurations.ts";
 import type { Plants } from "./parts.ts";
 import type { Bounds } from "./search.ts";
 
@@ -36,14 +36,40 @@ export interface Mutant {
 }
 
 /** A mistake in one place of assembly/. */
-export function mutant(name: string, file: string, find: string, put: string): Mutant {
-  return { name, patches: [{ file, find, put }] };
+export function mutant(
+  name: string,
+  file: string,
+  find: string,
+  put: string,
+  hunted?: readonly Stage[],
+): Mutant {
+  return { name, patches: [{ file, find, put }], ...(hunted && { hunted }) };
 }
 
 /** A mistake in TypeScript. */
 export function planted(name: string, plants: Plants): Mutant {
   return { name, patches: [], plants };
 }
+
+const MINUTE_MS = 60_000;
+
+/** A change of the page in the only buffer, and a pin of another one, in most detail. */
+const oneBuffer: readonly Stage[] = [
+  { of: narrow.slice(2, 3), bounds: { preemptions: 3, deaths: 0 }, milliseconds: MINUTE_MS },
+];
+const readAndPin: readonly Stage[] = [
+  { of: narrow.slice(1, 2), bounds: { preemptions: 2, deaths: 0 }, milliseconds: MINUTE_MS },
+];
+const withLeaver: readonly Stage[] = [
+  { of: [leavingLast], bounds: { preemptions: 1, deaths: 1 }, milliseconds: MINUTE_MS },
+];
+const twoCheckpoints: readonly Stage[] = [
+  {
+    of: [durable("checkpoint", "checkpoint")],
+    bounds: { preemptions: 0, deaths: 0 },
+    milliseconds: MINUTE_MS,
+  },
+];
 
 /** The mistakes that every harness of this protocol has to find. */
 export const mutants: readonly Mutant[] = [
@@ -58,12 +84,14 @@ export const mutants: readonly Mutant[] = [
     "buffer/evict.ts",
     "if (!Hold.byOthers(buffer) && desc.swapState(marked, Evict.claimed())) return true;",
     "if (desc.swapState(marked, Evict.claimed())) return true;",
+    readAndPin,
   ),
   mutant(
     "an eviction commits by a plain store",
     "buffer/evict.ts",
     "if (!Hold.byOthers(buffer) && desc.swapState(marked, Evict.claimed())) return true;",
     "if (!Hold.byOthers(buffer)) {\n      desc.setState(Evict.claimed());\n      return true;\n    }",
+    oneBuffer,
   ),
   {
     name: "the tag is written after the frame was published",
@@ -150,6 +178,7 @@ export const otherMutants: readonly Mutant[] = [
     "buffer/evict.ts",
     "desc.changeState(Evict.claimed(), 0);\n    return false;",
     "desc.setState(seen);\n    return false;",
+    oneBuffer,
   ),
   mutant(
     "a share taker who backs off does not look for a drain",
@@ -198,6 +227,7 @@ export const otherMutants: readonly Mutant[] = [
     "buffer/reap.ts",
     "      Reap.partition(index).handOver(dead + 1, Self.owner());",
     "      const held = Reap.partition(index).getOwner();\n      if (held != 0 && (Slot.at(held - 1).getLife() & 7) == 4) Reap.partition(index).handOver(held, Self.owner());",
+    withLeaver,
   ),
   mutant(
     "who gives back a lock wakes nobody",
@@ -216,6 +246,7 @@ export const otherMutants: readonly Mutant[] = [
     "buffer/checkpoint.ts",
     "    Hold.raise(buffer);\n    let result = Checkpoint.beginHeld(desc, buffer, wanted, mayWait != 0);",
     "    Hold.raise(buffer);\n    Pin.lower(buffer);\n    let result = Checkpoint.beginHeld(desc, buffer, wanted, mayWait != 0);\n    Hold.raise(buffer);",
+    twoCheckpoints,
   ),
   mutant(
     "a write's end unlocks before it says that it is done",
