@@ -23,6 +23,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
+import { everything, HEADLINES, headlines, withTable } from "../bench/markdown.ts";
+import type { Report } from "../bench/report.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const readme = readFileSync(join(root, "README.md"), "utf8");
@@ -136,39 +138,6 @@ function declarationOf(name: string): Set<string> {
   throw new Error(`no class ${name} is published`);
 }
 
-/** The part of a benchmark's report that README.md shows. */
-interface BenchReport {
-  readonly machine: { readonly cpu: string; readonly cores: number };
-  readonly node: string;
-  readonly date: string;
-  readonly rows: readonly {
-    readonly name: string;
-    readonly unit: string;
-    readonly ours: number;
-    readonly peers: Readonly<Record<string, number>>;
-  }[];
-}
-
-/** Three digits, and every digit of a whole number above that. */
-function threeDigits(value: number): string {
-  return value < 1000 ? value.toPrecision(3) : Math.round(value).toLocaleString("en");
-}
-
-/** README.md's table of numbers, as a report has them. Bold is what beats us. */
-function numbersOf({ machine, node, date, rows }: BenchReport): string {
-  const lines = rows.map(({ name, unit, ours, peers }) => {
-    const others = Object.entries(peers).map(([peer, theirs]) => {
-      const text = `${peer} ${threeDigits(theirs)}`;
-      return theirs < ours ? `**${text}**` : text;
-    });
-    return `| ${name} | ${unit} | ${threeDigits(ours)} | ${others.join(" · ")} |`;
-  });
-  const where = `${machine.cpu}, ${machine.cores} cores, Node ${node}, ${date.slice(0, 10)}`;
-  return ["| work | median of | palloc | peers |", "|---|---|---|---|", ...lines, "", where].join(
-    "\n",
-  );
-}
-
 const programs = blocks.flatMap((block, index) => {
   const next = blocks[index + 1];
   const output = next?.kind === "text" && next.follows ? next.text : undefined;
@@ -231,9 +200,13 @@ describe("README.md", () => {
     }
   });
 
-  it("shows the numbers of bench/results/published.json", () => {
+  it("shows the numbers of bench/results/published.json, and docs/benchmarks.md all of them", () => {
     const text = readFileSync(join(root, "bench/results/published.json"), "utf8");
-    expect(readme).toContain(numbersOf(JSON.parse(text) as BenchReport));
+    const report = JSON.parse(text) as Report;
+    expect(withTable(readme, headlines(report))).toBe(readme);
+    const all = readFileSync(join(root, "docs/benchmarks.md"), "utf8");
+    expect(withTable(all, everything(report))).toBe(all);
+    expect(HEADLINES.filter((id) => !report.rows.some((row) => row.id === id))).toEqual([]);
   });
 
   it("names methods and fields that the classes have", () => {
