@@ -30,7 +30,7 @@
  * read_stream_look_ahead; src/backend/storage/buffer/bufmgr.c, StartReadBuffers, WaitReadBuffers
  */
 
-import { IO_CONTEXT_NORMAL, NEED_READ } from "../../assembly/common/constants.ts";
+import { BUFFER_MASK, IO_CONTEXT_NORMAL, NEED_READ } from "../../assembly/common/constants.ts";
 import { IO_REQUEST_PAGES, IO_REQUESTS } from "../../assembly/common/io-constants.ts";
 import type { CancelSignal } from "../abi/cancel-signal.ts";
 import { ClosedError, PallocError } from "../abi/errors.ts";
@@ -369,9 +369,8 @@ export class ReadStream {
       const status = locateNow(exports, this.#id, block, this.#context, this.#strategy);
       if (status < 0) return undefined;
       this.#window.take();
-      const next = aheadOf(block, status);
-      if ((status & NEED_READ) === 0) return next;
-      run.push(next.buffer);
+      if ((status & NEED_READ) === 0) return aheadOf(block, status);
+      run.push(status & BUFFER_MASK);
     }
     return undefined;
   }
