@@ -3,7 +3,7 @@
 // done the region ends, and begins anew.
 
 import { afterEach, describe, expect, it } from "vitest";
-import { SLOT_BYTES, SLOT_CHANGING_OFFSET } from "../../assembly/common/constants.ts";
+import { LIFE_CRASHED, SLOT_BYTES, SLOT_CHANGING_OFFSET } from "../../assembly/common/constants.ts";
 import {
   Backend,
   type BackendDeath,
@@ -12,6 +12,7 @@ import {
   SharedMemory,
 } from "../../bindings/index.ts";
 import { type CrashSite, guardExports } from "../../bindings/shared/crash.ts";
+import { type CallGuard, hotCalls } from "../../bindings/shared/hot-calls.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
 import { builds } from "../support/region.ts";
 
@@ -173,6 +174,34 @@ describe.each(builds)("%s build", (_, checked) => {
     using late = Backend.attachSync(handle);
     expect(late.relationNamesSync()).toEqual(["t"]);
     late.buffers.unpin(late.buffers.pin(relation.id, 1));
+  });
+});
+
+describe("a guard before calls that are made often", () => {
+  const names = Object.keys(hotCalls({} as CallGuard));
+
+  it.each(names)("passes everything on, and refuses after a torn one: %s", (name) => {
+    const given: number[][] = [];
+    let torn: Error | undefined;
+    const call = (...values: number[]): number => {
+      if (torn !== undefined) throw torn;
+      return given.push(values);
+    };
+    const i32 = new Int32Array(64);
+    const crashes: unknown[] = [];
+    const site = { i32, slotAddress: 128, crashed: (cause: unknown) => crashes.push(cause) };
+    const { exports } = guardExports({ [name]: call } as never, site as unknown as CrashSite);
+    const guarded = (exports as unknown as Record<string, typeof call>)[name];
+    const values = [11, 12, 13, 14, 15, 16].slice(0, guarded?.length);
+    expect(guarded?.(...values)).toBe(1);
+    expect(given).toEqual([values]);
+    expect(i32[32]).toBe(0);
+    torn = new RangeError("the end of the stack");
+    expect(() => guarded?.(...values)).toThrow(torn);
+    expect([i32[32], crashes]).toEqual([LIFE_CRASHED, [torn]]);
+    torn = undefined;
+    expect(() => guarded?.(...values)).toThrow(/this backend has crashed/);
+    expect(given).toHaveLength(1);
   });
 });
 

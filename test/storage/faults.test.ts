@@ -101,6 +101,29 @@ describe("calls that stop short", () => {
     expect(isSame(bytes, Buffer.concat([pageOf(1), pageOf(2), pageOf(3)]))).toBe(true);
   });
 
+  test("take neighbours in memory as one, and go on within them where they stopped", () => {
+    const region = new Uint8Array(new SharedArrayBuffer(12 * 8192)).fill(0xa5);
+    const frame = (index: number): Uint8Array => region.subarray(index * 8192, (index + 1) * 8192);
+    const apart = new Uint8Array(3 * 8192);
+    // Two, one, two, one that is elsewhere though at the same place, and four.
+    const frames = [2, 3, 7, 0, 1, 8, 9, 10, 11].map(frame);
+    const into = [...frames.slice(0, 5), apart.subarray(2 * 8192), ...frames.slice(5)];
+    for (const most of [Number.POSITIVE_INFINITY, 10_001]) {
+      region.fill(0xa5);
+      const counts: number[] = [];
+      const storage = over({
+        readvSync: (descriptor, parts, position) => {
+          counts.push(parts.length);
+          return fs.readvSync(descriptor, shortened(parts, most), position);
+        },
+      });
+      storage.readvSync(5, 0, 0, into);
+      expect(into.map((page, block) => isSame(page, pageOf(block)))).not.toContain(false);
+      expect([4, 5, 6].map((index) => frame(index)[0])).toEqual([0xa5, 0xa5, 0xa5]);
+      if (most !== 10_001) expect(counts).toEqual([3, 3, 1]);
+    }
+  });
+
   test("take one call for the blocks of a segment if they do not stop", () => {
     const calls: string[] = [];
     const storage = over({

@@ -135,6 +135,29 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(await mine.latch.wait({ timeout: 5 })).toBe(false);
   });
 
+  it("a scope gives back what it took, and not what was taken since", async () => {
+    const shared = await region(checked);
+    using mine = Backend.attachSync(shared.handle);
+    const lock = mine.lwlock("plain");
+    const first = lock.acquireSync();
+    lock.release();
+    const second = lock.acquireSync("shared");
+    first[Symbol.dispose]();
+    expect([first.isHeld, second.isHeld, lock.heldAs]).toEqual([false, true, "shared"]);
+    for (const mode of ["shared", "exclusive"] as const) {
+      expect(() => lock.acquireSync(mode)).toThrow(/held by this backend already/);
+      expect(() => lock.tryAcquire(mode)).toThrow(/held by this backend already/);
+    }
+    second[Symbol.dispose]();
+    second[Symbol.dispose]();
+    expect([second.isHeld, lock.heldAs]).toEqual([false, undefined]);
+    const last = lock.acquireSync();
+    expect(() => lock.acquireSync("shared")).toThrow(/held by this backend already/);
+    mine.detach();
+    last[Symbol.dispose]();
+    expect(() => lock.acquireSync()).toThrow(/closed/);
+  });
+
   it("a promise waits for the lock without blocking, and an abort leaves nothing behind", async () => {
     const shared = await region(checked);
     const a = await attached(shared);
