@@ -166,7 +166,7 @@ export class LockTable {
    * What is found is right: such a record changes by its owner alone. It may be missed, as links
    * change under the walk.
    */
-  static findHeld(hash: u32, tag: LockTag, owner: u32, mask: u32): u32 {
+  @inline static findHeld(hash: u32, tag: LockTag, owner: u32, mask: u32): u32 {
     let reference = Atomic.load(LockTable.head(hash));
     for (let steps: u32 = 0; reference != 0 && steps < MAX_STEPS; ++steps) {
       const record = LockRecord.at(reference);
@@ -184,14 +184,18 @@ export class LockTable {
    * A free record for `owner` (backend + 1), with `word`, which contains him; 0 if there is none.
    * Out of the section of `section`, else out of somebody else's.
    */
-  static allocate(section: u32, word: u32): u32 {
-    const state = LockState.of(section);
-    const hint = section == me ? state.hint : 0;
+  @inline static allocate(section: u32, word: u32): u32 {
+    const hint = section == me ? LockState.mine().hint : 0;
     if (hint != 0 && LockTable.take(hint, word)) return hint;
+    return LockTable.allocateAny(section, word);
+  }
+
+  /** `allocate` without a record to try first. */
+  private static allocateAny(section: u32, word: u32): u32 {
     const size = Region.get().locksPerBackend;
     const own = LockTable.takeWithin(section * size, size, word);
     if (own != 0) return own;
-    state.setBorrowed(1);
+    LockState.of(section).setBorrowed(1);
     return LockTable.takeWithin(0, LockRecord.total(), word);
   }
 

@@ -181,7 +181,7 @@ export class Lock {
     return ST_WAIT;
   }
 
-  private static grant(hash: u32, tag: LockTag, own: u32, mode: u32, level: u32): i32 {
+  @inline private static grant(hash: u32, tag: LockTag, own: u32, mode: u32, level: u32): i32 {
     const held = RecordWord.holding(LockModes.bit(mode));
     if (own == 0) {
       const made = Lock.makeRecord(hash, tag, held);

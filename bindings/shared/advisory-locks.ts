@@ -30,6 +30,8 @@ export type AdvisoryKey = bigint | number | readonly [key1: number, key2: number
 const HIGH_FACTOR = 0x1_0000_0000;
 const HIGH_BITS = 32n;
 const LOW_BITS = 32;
+/** Bit of the flags that lockAcquire takes. */
+const NO_WAIT = 2;
 /** A shift by it leaves nothing but the sign. */
 const SIGN = 31;
 /** `rest` of a tag of one key, and of one of two. */
@@ -144,20 +146,24 @@ export class AdvisoryLocks {
   }
 
   #block(key: AdvisoryKey, mode: number, level: number): void {
-    const high = highOf(key);
-    const low = lowOf(key);
-    const rest = restOf(key);
     // As one who may not wait: most locks are free, and then nothing else is needed.
-    const status = this.ground
-      .exports()
-      .lockAcquire(REGION_DATABASE, high, low, rest, mode, level | 2);
-    if (status >= ST_OK) {
-      if (level === LEVEL_TRANSACTION) {
-        this.ground.waits.took([REGION_DATABASE, high, low, rest], mode, level);
-      }
-      return;
-    }
+    if (this.#take(key, mode, level | NO_WAIT) < ST_OK) this.#blockSlowly(key, mode, level);
+    else if (level === LEVEL_TRANSACTION) this.#took(key, mode);
+  }
+
+  #take(key: AdvisoryKey, mode: number, flags: number): number {
+    const exports = this.ground.exports();
+    return isSmall(key)
+      ? exports.lockAcquire(REGION_DATABASE, key >> SIGN, key, ONE_KEY, mode, flags)
+      : exports.lockAcquire(...wordsOf(key), mode, flags);
+  }
+
+  #blockSlowly(key: AdvisoryKey, mode: number, level: number): void {
     this.ground.runSync(this.ground.waits.acquire(this.#request(key, mode, level)));
+  }
+
+  #took(key: AdvisoryKey, mode: number): void {
+    this.ground.waits.took(wordsOf(key), mode, LEVEL_TRANSACTION);
   }
 
   #try(key: AdvisoryKey, mode: number, level: number): boolean {
@@ -166,30 +172,37 @@ export class AdvisoryLocks {
   }
 
   #unlock(key: AdvisoryKey, mode: number): boolean {
-    const high = highOf(key);
-    const low = lowOf(key);
-    const rest = restOf(key);
     const exports = this.ground.exports();
-    const status = exports.lockRelease(REGION_DATABASE, high, low, rest, mode, LEVEL_SESSION);
-    if (status === ST_OK) return true;
-    const words: TagWords = [REGION_DATABASE, high, low, rest];
+    const status = isSmall(key)
+      ? exports.lockRelease(REGION_DATABASE, key >> SIGN, key, ONE_KEY, mode, LEVEL_SESSION)
+      : exports.lockRelease(...wordsOf(key), mode, LEVEL_SESSION);
+    return status === ST_OK || this.#unlockSlowly(key, mode, status);
+  }
+
+  #unlockSlowly(key: AdvisoryKey, mode: number, status: number): boolean {
     const released =
       status !== ST_NOT_OWNED &&
-      this.ground.runSync(this.ground.waits.release(words, mode, LEVEL_SESSION));
+      this.ground.runSync(this.ground.waits.release(wordsOf(key), mode, LEVEL_SESSION));
     if (!released) this.ground.warn(`you don't own a lock of type ${modeName(mode)}`);
     return released;
   }
 
   #request(key: AdvisoryKey, mode: number, level: number): LockRequest {
-    const words: TagWords = [REGION_DATABASE, highOf(key), lowOf(key), restOf(key)];
-    return { words, mode, level, timeout: this.ground.timeout };
+    return { words: wordsOf(key), mode, level, timeout: this.ground.timeout };
   }
 }
 
+/** Whether a key is one whose upper half is its sign. */
+function isSmall(key: AdvisoryKey): key is number {
+  return typeof key === "number" && (key | 0) === key;
+}
+
+function wordsOf(key: AdvisoryKey): TagWords {
+  return [REGION_DATABASE, highOf(key), lowOf(key), typeof key === "object" ? TWO_KEYS : ONE_KEY];
+}
+
 function highOf(key: AdvisoryKey): number {
-  if (typeof key === "number") {
-    return (key | 0) === key ? key >> SIGN : Math.floor(whole(key) / HIGH_FACTOR) | 0;
-  }
+  if (typeof key === "number") return Math.floor(whole(key) / HIGH_FACTOR) | 0;
   if (typeof key === "bigint") return Number(BigInt.asIntN(LOW_BITS, key >> HIGH_BITS));
   return half(key[0]);
 }
@@ -198,10 +211,6 @@ function lowOf(key: AdvisoryKey): number {
   if (typeof key === "number") return key | 0;
   if (typeof key === "bigint") return Number(BigInt.asIntN(LOW_BITS, key));
   return half(key[1]);
-}
-
-function restOf(key: AdvisoryKey): number {
-  return typeof key === "object" ? TWO_KEYS : ONE_KEY;
 }
 
 function whole(key: number): number {
