@@ -113,7 +113,7 @@ export const lwlockRows: readonly Row[] = [
     id: "11.lwlock-from-js",
     name: "LWLock, exclusive: acquire and release, from JavaScript",
     unit: "ns a pair",
-    targets: {},
+    targets: { PostgreSQL: 1.5 },
     contenders: async () => [await fromJavaScript(), ...postgresPeer("lwlock")],
   },
 ];
