@@ -11,6 +11,7 @@ import type { MemoryContext } from "../process/context.ts";
 import type { CommandLoop, QueryOptions } from "./command-loop.ts";
 import { inFailedTransaction } from "./command-loop.ts";
 import { Cursor, type RowSource } from "./cursor.ts";
+import { identifier } from "./identifiers.ts";
 import { runToEnd, suppressed } from "./outcome.ts";
 import type { Query } from "./query.ts";
 
@@ -195,9 +196,10 @@ export function endTransaction(
 
 /** SAVEPOINT. @internal */
 export function defineSavepoint(loop: CommandLoop, by: object | undefined, name: string): void {
+  const savepoint = nameOf(loop, name);
   loop.command(by, () => {
     mustBeInBlock(loop, "SAVEPOINT");
-    loop.ground.transactions.startSub(name);
+    loop.ground.transactions.startSub(savepoint);
   });
 }
 
@@ -207,10 +209,11 @@ export function releaseSavepoint(
   by: object | undefined,
   which: string | number,
 ): void {
+  const savepoint = typeof which === "number" ? which : nameOf(loop, which);
   loop.command(by, () => {
     mustBeInBlock(loop, "RELEASE SAVEPOINT");
     const { transactions } = loop.ground;
-    const depth = typeof which === "number" ? which : depthOf(loop, which);
+    const depth = depthOf(loop, savepoint);
     while (transactions.depth >= depth) transactions.commitSub();
   });
 }
@@ -221,10 +224,11 @@ export function rollbackToSavepoint(
   by: object | undefined,
   which: string | number,
 ): void {
+  const savepoint = typeof which === "number" ? which : nameOf(loop, which);
   const command = (): void => {
     mustBeInBlock(loop, "ROLLBACK TO SAVEPOINT");
     const { transactions } = loop.ground;
-    const depth = typeof which === "number" ? which : depthOf(loop, which);
+    const depth = depthOf(loop, savepoint);
     const name = transactions.nameAt(depth);
     while (transactions.depth >= depth) transactions.rollbackSub();
     transactions.startSub(name);
@@ -239,9 +243,10 @@ export function declareCursor<Row>(
   name: string,
   source: RowSource<Row>,
 ): Cursor<Row> {
+  const cursor = nameOf(loop, name);
   return loop.command(by, () => {
     mustBeInBlock(loop, "DECLARE CURSOR");
-    return new Cursor(loop, by, name, source);
+    return new Cursor(loop, by, cursor, source);
   });
 }
 
@@ -250,8 +255,16 @@ function mustBeInBlock(loop: CommandLoop, what: string): void {
   throw new PallocError("25P01", `${what} can only be used in transaction blocks`);
 }
 
-function depthOf(loop: CommandLoop, name: string): number {
-  const depth = loop.ground.transactions.depthOf(name);
+/** A name as the command's reading leaves it, before anything else is looked at. */
+function nameOf(loop: CommandLoop, name: string): string {
+  loop.mustLive();
+  return identifier(name, loop.ground.messages);
+}
+
+/** @param which - name of a savepoint, or its depth */
+function depthOf(loop: CommandLoop, which: string | number): number {
+  if (typeof which === "number") return which;
+  const depth = loop.ground.transactions.depthOf(which);
   if (depth > 0) return depth;
-  throw new PallocError("3B001", `savepoint "${name}" does not exist`);
+  throw new PallocError("3B001", `savepoint "${which}" does not exist`);
 }

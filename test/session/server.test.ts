@@ -87,7 +87,7 @@ function serverOf(server: PGlite): Server {
   const answer = async (command: Command): Promise<Answer> => {
     const warnings: string[] = [];
     const onNotice = ({ severity, code, message }: Notice): void => {
-      if (severity === "WARNING") warnings.push(`${code} ${message}`);
+      if (severity === "WARNING" || severity === "NOTICE") warnings.push(`${code} ${message}`);
     };
     try {
       const [sql, parameters] = sqlOf(command);
@@ -153,6 +153,48 @@ describe("sessions of PostgreSQL", () => {
     }
     expect(refused).toBeGreaterThan(30);
     await server.exec("reset all");
+  });
+
+  it("cut long names as ours do, before they look at anything else", async () => {
+    const { session, warnings } = await openSession();
+    const { answer } = serverOf(server);
+    const long = "x".repeat(70);
+    const wide = `${"y".repeat(62)}${"ß".repeat(9)}`;
+    const names: readonly Command[] = [long, `${long}z`, wide, "x".repeat(63)].flatMap((name) => [
+      { op: "savepoint", name },
+      { op: "rollbackTo", name },
+      { op: "release", name },
+    ]);
+    const within: readonly Command[] = [
+      { op: "begin" },
+      ...names,
+      // Begins as another one does, and so is it.
+      { op: "savepoint", name: long },
+      { op: "release", name: `${long}another` },
+      { op: "failingQuery" },
+      { op: "savepoint", name: long },
+      { op: "rollback" },
+    ];
+    const set = (name: string): Command => ({ op: "setPlain", name, value: "1" });
+    for (const command of [...names, ...within, set(`shop.${long}`), set(`${long}.${wide}`)]) {
+      const expected = await answer(command);
+      expect(perform(session, command, warnings), JSON.stringify(command)).toEqual(expected);
+    }
+    expect(session.show(`shop.${long.slice(0, 63)}`)).toBe("1");
+    session.begin();
+    const cursor = session.cursor(long, () => [1].values());
+    await server.exec("begin");
+    const notices: string[] = [];
+    await server.query(`declare ${long} cursor for select 1`, [], {
+      // Of the messages about the protocol none.
+      onNotice: ({ severity, message }: Notice) => {
+        if (severity === "NOTICE") notices.push(`42622 ${message}`);
+      },
+    });
+    expect(warnings.splice(0)).toEqual(notices);
+    expect(cursor.name).toBe(long.slice(0, 63));
+    session.rollback();
+    await server.exec("rollback; reset all");
   });
 
   it("refuse an ordinary user what ours refuse", async () => {
