@@ -73,7 +73,7 @@ export {
 } from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
 export type { QueryOptions } from "./session/command-loop.ts";
-export type { Cursor, RowSource } from "./session/cursor.ts";
+export type { Cursor, CursorOptions, RowSource } from "./session/cursor.ts";
 export type { MemoryLimit, MemoryUse } from "./session/memory-limit.ts";
 export type { SessionMessage } from "./session/messages.ts";
 export type { Query } from "./session/query.ts";

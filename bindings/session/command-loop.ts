@@ -135,12 +135,22 @@ export class CommandLoop {
     this.inBlock = true;
   }
 
-  /** Ends the transaction. @param isCommit - false rolls back */
+  /** Begins a transaction for a command alone, which ends it by {@link endBlock}. */
+  startSingle(): void {
+    this.#start();
+  }
+
+  /**
+   * Ends the transaction. @param isCommit - false rolls back, and so does a commit that fails
+   */
   endBlock(isCommit: boolean): void {
     const { transactions } = this.ground;
-    if (isCommit) transactions.commit();
-    else transactions.rollback();
-    this.#ended();
+    try {
+      if (isCommit) transactions.commit();
+    } finally {
+      if (transactions.depth > 0) transactions.rollback();
+      this.#ended();
+    }
   }
 
   // ── Queries ────────────────────────────────────────────────────────────────────────────────────
@@ -184,6 +194,27 @@ export class CommandLoop {
     this.#rest();
     this.mustLive();
     return result;
+  }
+
+  /** Runs a part of what a portal does, within another command. */
+  within<T>({ query, portal }: Running, work: () => T): T {
+    const { transactions, memory } = this.ground;
+    const { owner } = transactions;
+    const prior = memory.current;
+    transactions.switchOwner(portal.owner);
+    memory.switchTo(query.context);
+    try {
+      return work();
+    } finally {
+      memory.switchTo(prior.closed ? memory.top : prior);
+      transactions.switchOwner(owner);
+    }
+  }
+
+  /** @throws 34000 if a portal has ended */
+  mustBeThere(portal: Portal): void {
+    const refusal = this.#refusalOf(portal);
+    if (refusal !== undefined) throw refusal;
   }
 
   /** Ends a portal. */

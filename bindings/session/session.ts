@@ -16,7 +16,7 @@ import type { ParameterValue } from "../shared/parameter-texts.ts";
 import type { ParameterName } from "../shared/parameters.ts";
 import { CacheReferences } from "./cache-references.ts";
 import { CommandLoop, type QueryOptions } from "./command-loop.ts";
-import type { Cursor, RowSource } from "./cursor.ts";
+import type { Cursor, CursorOptions, RowSource } from "./cursor.ts";
 import { HeldLocks } from "./held-locks.ts";
 import { HeldPins } from "./held-pins.ts";
 import { variableName } from "./identifiers.ts";
@@ -261,12 +261,14 @@ export class Session {
   }
 
   /**
-   * A query whose rows are fetched a few at a time, until the transaction ends.
+   * A query whose rows are fetched a few at a time, until the transaction ends; if it is held,
+   * until it is closed or the session ends.
    *
-   * @throws {@link PallocError} 25P01 outside a transaction, 42P03 if there is one of that name
+   * @throws {@link PallocError} 25P01 outside a transaction unless it is held, 42P03 if there is one
+   *   of that name
    */
-  cursor<Row>(name: string, source: RowSource<Row>): Cursor<Row> {
-    return declareCursor(this.#loop, undefined, name, source);
+  cursor<Row>(name: string, source: RowSource<Row>, options: CursorOptions = {}): Cursor<Row> {
+    return declareCursor({ loop: this.#loop, by: undefined, name, source, options });
   }
 
   /**

@@ -10,7 +10,7 @@ import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
 import type { CommandLoop, QueryOptions } from "./command-loop.ts";
 import { inFailedTransaction } from "./command-loop.ts";
-import { Cursor, type RowSource } from "./cursor.ts";
+import { Cursor, type CursorOptions, type RowSource } from "./cursor.ts";
 import { identifier } from "./identifiers.ts";
 import { runToEnd, suppressed } from "./outcome.ts";
 import type { Query } from "./query.ts";
@@ -55,9 +55,9 @@ export class Transaction {
   }
 
   /** As `cursor` of the session. */
-  cursor<Row>(name: string, source: RowSource<Row>): Cursor<Row> {
+  cursor<Row>(name: string, source: RowSource<Row>, options: CursorOptions = {}): Cursor<Row> {
     this.#mustBeOpen();
-    return declareCursor(this.#loop, this, name, source);
+    return declareCursor({ loop: this.#loop, by: this, name, source, options });
   }
 
   /** Begins a savepoint: what follows can be undone without the rest. */
@@ -236,17 +236,26 @@ export function rollbackToSavepoint(
   loop.command(by, command, true);
 }
 
-/** DECLARE CURSOR. @internal */
-export function declareCursor<Row>(
-  loop: CommandLoop,
-  by: object | undefined,
-  name: string,
-  source: RowSource<Row>,
-): Cursor<Row> {
-  const cursor = nameOf(loop, name);
+/** A cursor that is to be declared. @internal */
+export interface Declaration<Row> {
+  readonly loop: CommandLoop;
+  readonly by: object | undefined;
+  readonly name: string;
+  readonly source: RowSource<Row>;
+  readonly options: CursorOptions;
+}
+
+/** DECLARE CURSOR; one that is held needs no block. @internal */
+export function declareCursor<Row>(declaration: Declaration<Row>): Cursor<Row> {
+  const { loop, by, source, options } = declaration;
+  const name = nameOf(loop, declaration.name);
   return loop.command(by, () => {
-    mustBeInBlock(loop, "DECLARE CURSOR");
-    return new Cursor(loop, by, cursor, source);
+    const isAlone = options.hold === true && !loop.inBlock;
+    if (isAlone) loop.startSingle();
+    else mustBeInBlock(loop, "DECLARE CURSOR");
+    const cursor = new Cursor(loop, by, name, source, options);
+    if (isAlone) loop.endBlock(true);
+    return cursor;
   });
 }
 
