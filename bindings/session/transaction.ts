@@ -9,11 +9,11 @@
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
 import type { CommandLoop, QueryOptions } from "./command-loop.ts";
-import { inFailedTransaction } from "./command-loop.ts";
 import { Cursor, type CursorOptions, type RowSource } from "./cursor.ts";
 import { identifier } from "./identifiers.ts";
 import { runToEnd, suppressed } from "./outcome.ts";
 import type { Query } from "./query.ts";
+import { inFailedTransaction } from "./refusals.ts";
 
 /** What COMMIT did: a transaction that has failed can only be rolled back. */
 export type CommandTag = "COMMIT" | "ROLLBACK";
@@ -170,7 +170,7 @@ export function beginTransaction(loop: CommandLoop, by: object | undefined): Tra
   loop.command(by, () => {
     if (loop.inBlock) {
       loop.ground.messages.warning("25001", "there is already a transaction in progress");
-    } else loop.startBlock();
+    } else loop.startBlock(true);
   });
   return new Transaction(loop);
 }
@@ -251,7 +251,7 @@ export function declareCursor<Row>(declaration: Declaration<Row>): Cursor<Row> {
   const name = nameOf(loop, declaration.name);
   return loop.command(by, () => {
     const isAlone = options.hold === true && !loop.inBlock;
-    if (isAlone) loop.startSingle();
+    if (isAlone) loop.startBlock(false);
     else mustBeInBlock(loop, "DECLARE CURSOR");
     const cursor = new Cursor(loop, by, name, source, options);
     if (isAlone) loop.endBlock(true);

@@ -249,6 +249,90 @@ describe.each(builds)("queries, %s build", (_, checked) => {
     expect(messages).toContain("ResourceOwnerForget called for thing after release started");
   });
 
+  it("run within a query, below its context and its owner, and leave it as it was", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const { buffers, memory, locks } = backend;
+    session.transaction((transaction) => {
+      transaction.query("outer", (query) => {
+        buffers.pin(relation.id, 1);
+        const found = query.nested("inner", (inner) => {
+          expect([memory.current, inner.context.parent]).toEqual([inner.context, query.context]);
+          expect(session.owner?.parent).toBe(query.owner);
+          inner.context.alloc(100);
+          buffers.pin(relation.id, 2);
+          locks.lockRelationSync(relation.number, "AccessShareLock", "transaction");
+          expect(codeOf(() => query.nested("beside", () => 1))).toBe("55006");
+          expect(codeOf(() => session.query("elsewhere", () => 1))).toBe("55006");
+          return inner.nested("innermost", () => 7);
+        });
+        expect(found).toBe(7);
+        expect([memory.current, session.owner]).toEqual([query.context, query.owner]);
+        expect(query.context.children()).toEqual([]);
+        // The inner one's pin was given back, with a warning; its lock is the transaction's.
+        expect(buffers.leakedPins().map(({ block }) => block)).toEqual([1]);
+        expect(texts(messages.splice(0))).toEqual([expect.stringContaining("blockNum=2")]);
+        expect(locks.rows()).toHaveLength(1);
+      });
+      expect(locks.rows()).toHaveLength(1);
+    });
+    expect([buffers.pinnedBuffers(), locks.rows()]).toEqual([0, []]);
+    expect(texts(messages)).toEqual([expect.stringContaining("blockNum=1")]);
+  });
+
+  it("within a query that fail give back what they took, silently, and the other may go on", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const { buffers, locks } = backend;
+    const take = (query: Query): void => {
+      query.createTemporaryFile(query.context);
+      buffers.pin(relation.id, 2);
+      locks.lockRelationSync(relation.number, "AccessShareLock", "transaction");
+    };
+    session.query("outer", (query) => {
+      const inner = (nested: Query): never => {
+        take(nested);
+        return failing();
+      };
+      expect(codeOf(() => query.nested("inner", inner))).toBe("22012");
+      expect([buffers.pinnedBuffers(), locks.rows(), query.context.children()]).toEqual([
+        0,
+        [],
+        [],
+      ]);
+      expect(query.context.alloc(8)).toBeGreaterThan(0);
+    });
+    const waited = session.query("outer", async (query) => {
+      const inner = async (nested: Query): Promise<number> => {
+        take(nested);
+        await later(1);
+        return failing();
+      };
+      await query.nested("inner", inner).catch(() => {});
+      expect(buffers.pinnedBuffers()).toBe(0);
+      return query.nested("second", () => later(1).then(() => 3));
+    });
+    expect(await waited).toBe(3);
+    expect(messages).toEqual([]);
+  });
+
+  it("within a query that does not wait for them end with it", async () => {
+    const { session, backend, relation } = await openSession(checked);
+    let inner: Promise<unknown> = Promise.resolve();
+    const outer = session.query("outer", async (query) => {
+      inner = query.nested("inner", async () => {
+        backend.buffers.pin(relation.id, 2);
+        await later(5);
+      });
+      inner.catch(() => {});
+      await Promise.resolve();
+      failing();
+    });
+    await expect(outer).rejects.toMatchObject({ code: "22012" });
+    expect(backend.buffers.pinnedBuffers()).toBe(0);
+    expect(session.query("next", () => 1)).toBe(1);
+    await expect(inner).rejects.toMatchObject({ code: "55000" });
+    expect(session.state).toBe("idle");
+  });
+
   it("end when they are cancelled, at a wait, at a check, or at their end", async () => {
     const { session } = await openSession(checked);
     expect(session.cancel()).toBe(false);
