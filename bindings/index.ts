@@ -95,13 +95,13 @@ export { Backend } from "./shared/backend.ts";
 export type { BackendOptions, CreateOptions } from "./shared/backend-options.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export {
-  CacheReference,
   Catalog,
   CatalogCache,
   type CatalogDefinition,
   type CatalogStatistics,
 } from "./shared/catalog.ts";
 export type { CatalogKey } from "./shared/catalog-keys.ts";
+export { CacheReference } from "./shared/catalog-reference.ts";
 export { CatalogRelation, type CatalogRow } from "./shared/catalog-relation.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export {

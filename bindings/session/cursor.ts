@@ -2,8 +2,9 @@
  * A cursor: a query whose rows are fetched a few at a time, within a transaction. Between two
  * fetches its portal stays, with the query's context, pins and locks.
  *
- * One that is to be held outlives its transaction: when that commits, the rows that were not fetched
- * are made and kept, and the query ends with all it has. If making them fails, so does the commit.
+ * One that is to be held outlives its transaction: when that commits, the rows that were not
+ * fetched are made and kept, and the query ends with all it has. If making them fails, so does the
+ * commit.
  *
  * PostgreSQL: src/backend/commands/portalcmds.c, PerformCursorOpen, PerformPortalFetch,
  * PersistHoldablePortal

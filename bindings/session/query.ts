@@ -122,8 +122,8 @@ export class Query {
   }
 
   /**
-   * Runs a query within this one, which waits for it: with a context of its own below this one's, and
-   * an owner of its own. At its end its memory goes, and what it still holds is given back, with a
+   * Runs a query within this one, which waits for it: with a context of its own below this one's,
+   * and an owner of its own. At its end its memory goes, and what it still holds is given back, with a
    * warning; its locks are this query's then. If it throws, all of it is given back, and whoever
    * catches that may go on; what it has set stays set. For that too there are savepoints.
    *

@@ -264,8 +264,8 @@ export class Session {
    * A query whose rows are fetched a few at a time, until the transaction ends; if it is held,
    * until it is closed or the session ends.
    *
-   * @throws {@link PallocError} 25P01 outside a transaction unless it is held, 42P03 if there is one
-   *   of that name
+   * @throws {@link PallocError} 25P01 outside a transaction unless it is held, 42P03 if there is
+   *   one of that name
    */
   cursor<Row>(name: string, source: RowSource<Row>, options: CursorOptions = {}): Cursor<Row> {
     return declareCursor({ loop: this.#loop, by: undefined, name, source, options });
