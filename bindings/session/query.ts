@@ -123,9 +123,9 @@ export class Query {
 
   /**
    * Runs a query within this one, which waits for it: with a context of its own below this one's,
-   * and an owner of its own. At its end its memory goes, and what it still holds is given back, with a
-   * warning; its locks are this query's then. If it throws, all of it is given back, and whoever
-   * catches that may go on; what it has set stays set. For that too there are savepoints.
+   * and an owner of its own. At its end its memory goes, and what it still holds is given back,
+   * with a warning; its locks are this query's then. If it throws, all of it is given back, and
+   * whoever catches that may go on; what it has set stays set: for that too there are savepoints.
    *
    * @param name - of the query, for messages
    * @throws what `work` throws; {@link PallocError} 55006 if another one runs within this one
