@@ -73,7 +73,7 @@ export {
 } from "./process/snapshot.ts";
 export type { StatsTextLimits } from "./process/stats-text.ts";
 export type { QueryOptions } from "./session/command-loop.ts";
-export type { Cursor, RowSource } from "./session/cursor.ts";
+export type { Cursor, CursorOptions, RowSource } from "./session/cursor.ts";
 export type { MemoryLimit, MemoryUse } from "./session/memory-limit.ts";
 export type { SessionMessage } from "./session/messages.ts";
 export type { Query } from "./session/query.ts";
@@ -95,13 +95,13 @@ export { Backend } from "./shared/backend.ts";
 export type { BackendOptions, CreateOptions } from "./shared/backend-options.ts";
 export { BufferPool, type LeakedPin } from "./shared/buffers.ts";
 export {
-  CacheReference,
   Catalog,
   CatalogCache,
   type CatalogDefinition,
   type CatalogStatistics,
 } from "./shared/catalog.ts";
 export type { CatalogKey } from "./shared/catalog-keys.ts";
+export { CacheReference } from "./shared/catalog-reference.ts";
 export { CatalogRelation, type CatalogRow } from "./shared/catalog-relation.ts";
 export type { CheckpointOptions, CheckpointResult } from "./shared/checkpoint.ts";
 export {

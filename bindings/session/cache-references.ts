@@ -6,12 +6,12 @@
  * transam/xact.c, AtEOXact_Inval
  */
 
+import type { CatalogCache } from "../shared/catalog.ts";
 import type {
   CacheReference,
-  CatalogCache,
   ReferenceKeeper,
   ReferenceOwner,
-} from "../shared/catalog.ts";
+} from "../shared/catalog-reference.ts";
 import { RELEASE_PRIORITY, type ResourceKind, type ResourceOwner } from "./resource-owner.ts";
 import type { TransactionEvent } from "./transactions.ts";
 

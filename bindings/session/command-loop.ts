@@ -25,6 +25,7 @@ import type { Messages } from "./messages.ts";
 import { runToEnd, suppressed } from "./outcome.ts";
 import { clear, dispose, type Portal, type Portals } from "./portals.ts";
 import { Query } from "./query.ts";
+import { busy, inFailedTransaction, isBecauseOf } from "./refusals.ts";
 import { ResourceOwner } from "./resource-owner.ts";
 import { Timers } from "./timers.ts";
 import type { Transactions } from "./transactions.ts";
@@ -129,18 +130,23 @@ export class CommandLoop {
     return result;
   }
 
-  /** Begins a transaction that goes on after the command. */
-  startBlock(): void {
+  /** Begins a transaction. @param goesOn - false: {@link endBlock} ends it within the command */
+  startBlock(goesOn: boolean): void {
     this.#start();
-    this.inBlock = true;
+    this.inBlock = goesOn;
   }
 
-  /** Ends the transaction. @param isCommit - false rolls back */
+  /**
+   * Ends the transaction. @param isCommit - false rolls back, and so does a commit that fails
+   */
   endBlock(isCommit: boolean): void {
     const { transactions } = this.ground;
-    if (isCommit) transactions.commit();
-    else transactions.rollback();
-    this.#ended();
+    try {
+      if (isCommit) transactions.commit();
+    } finally {
+      if (transactions.depth > 0) transactions.rollback();
+      this.#ended();
+    }
   }
 
   // ── Queries ────────────────────────────────────────────────────────────────────────────────────
@@ -184,6 +190,27 @@ export class CommandLoop {
     this.#rest();
     this.mustLive();
     return result;
+  }
+
+  /** Runs a part of what a portal does, within another command. */
+  within<T>({ query, portal }: Running, work: () => T): T {
+    const { transactions, memory } = this.ground;
+    const { owner } = transactions;
+    const prior = memory.current;
+    transactions.switchOwner(portal.owner);
+    memory.switchTo(query.context);
+    try {
+      return work();
+    } finally {
+      memory.switchTo(prior.closed ? memory.top : prior);
+      transactions.switchOwner(owner);
+    }
+  }
+
+  /** @throws 34000 if a portal has ended */
+  mustBeThere(portal: Portal): void {
+    const refusal = this.#refusalOf(portal);
+    if (refusal !== undefined) throw refusal;
   }
 
   /** Ends a portal. */
@@ -297,16 +324,64 @@ export class CommandLoop {
   }
 
   #prepare(name: string, cancellation: Cancellation): Running {
-    const { transactions, portals, memory, settings } = this.ground;
+    const { transactions, portals } = this.ground;
     const owner = new ResourceOwner("Portal", transactions.levelOwner);
-    const portal = portals.create(name, owner, transactions.depth);
-    const { createTemporaryFile, backend } = this.ground;
+    return this.#runningIn(portals.create(name, owner, transactions.depth), cancellation);
+  }
+
+  #runningIn(portal: Portal, cancellation: Cancellation): Running {
+    const { memory, settings, createTemporaryFile, backend } = this.ground;
     const { values } = settings;
     const query = new Query({
       ...{ portal, cancellation, settings: values, createTemporaryFile },
       checkInterrupts: () => backend.checkInterrupts(),
+      nest: (name, work) => this.#nested(running, name, work),
     });
-    return { query, portal, cancellation, prior: memory.current };
+    const running: Running = { query, portal, cancellation, prior: memory.current };
+    return running;
+  }
+
+  // ── Queries within queries ─────────────────────────────────────────────────────────────────────
+
+  #nested<T>(outer: Running, name: string, work: (query: Query) => T): T {
+    this.mustLive();
+    const running = this.#running;
+    if (running !== outer) throw busy(`query "${running?.query.name ?? name}"`);
+    const owner = new ResourceOwner("Portal", outer.portal.owner);
+    const place = { name, owner, context: outer.query.context, level: outer.portal.level };
+    const portal: Portal = { ...place, status: "active", cleanup: undefined, persist: undefined };
+    const inner = this.#runningIn(portal, outer.cancellation);
+    this.#running = inner;
+    this.ground.transactions.switchOwner(owner);
+    this.ground.memory.switchTo(inner.query.context);
+    return runToEnd(() => this.#work(inner, () => work(inner.query)), {
+      succeeded: () => {
+        this.#leave(inner, outer, true);
+        outer.query.checkInterrupts();
+        this.ground.transactions.throwFailures();
+      },
+      failed: (error) => {
+        this.#leave(inner, outer, false);
+        return error;
+      },
+    });
+  }
+
+  /** A query within another has ended: it gives back what it has, and the other goes on. */
+  #leave(inner: Running, outer: Running, isCommit: boolean): void {
+    if (this.#closedBy !== undefined) throw this.#closedBy;
+    // The outer one did not wait: what the inner had went with it.
+    if (this.#running !== inner) throw new ClosedError("the query");
+    const { transactions, memory } = this.ground;
+    const { owner } = inner.portal;
+    this.#running = outer;
+    memory.switchTo(inner.prior.closed ? outer.query.context : inner.prior);
+    transactions.switchOwner(outer.portal.owner);
+    inner.query.end();
+    if (owner === undefined) return;
+    transactions.settle(owner);
+    owner.releaseAll(transactions.ending(isCommit));
+    transactions.look();
   }
 
   #activate(running: Running): void {
@@ -412,27 +487,6 @@ export class CommandLoop {
       this.ground.messages.warning("01000", String(error));
     }
   }
-}
-
-/** @internal */
-export function inFailedTransaction(cause?: unknown): PallocError {
-  return new PallocError(
-    "25P02",
-    "current transaction is aborted, commands ignored until end of transaction block",
-    cause === undefined ? {} : { cause },
-  );
-}
-
-function busy(what: string): PallocError {
-  return new PallocError("55006", `the session is busy: ${what} has not ended`, {
-    hint: "Await it; inside transaction(…) use the object it gives. Tasks side by side need a session each.",
-  });
-}
-
-/** Whether an error says no more than that the query was cancelled. */
-function isBecauseOf(error: unknown, reason: PallocError | undefined): boolean {
-  if (reason === undefined || !(error instanceof PallocError)) return false;
-  return error.code === "57014" && error.cause === reason;
 }
 
 function isWithin(context: MemoryContext, ancestor: MemoryContext): boolean {

@@ -33,7 +33,12 @@ export interface Portal {
   level: number;
   /** Ends what runs in the portal; called once. */
   cleanup: (() => void) | undefined;
+  /** Makes what is left, so that the portal can stay without its transaction; called once. */
+  persist: (() => void) | undefined;
 }
+
+/** The level of a portal that no transaction ends. */
+const HELD = 0;
 
 /** The portals of a session. @internal */
 export class Portals {
@@ -63,7 +68,8 @@ export class Portals {
     const context = this.#top.createChild("PortalContext", ALLOCSET_SMALL_SIZES);
     context.ident = name === "" ? "<unnamed>" : name;
     const status = "ready";
-    const portal: Portal = { name, context, owner, status, level, cleanup: undefined };
+    const ends = { cleanup: undefined, persist: undefined };
+    const portal: Portal = { name, context, owner, status, level, ...ends };
     this.#portals.set(name, portal);
     return portal;
   }
@@ -90,9 +96,35 @@ export class Portals {
     dispose(portal.context, failed);
   }
 
-  /** The transaction commits: portals end, their resources with the transaction's. */
+  /**
+   * The transaction is about to commit: portals that are to be held make their rows, and give back
+   * what they have. What that throws is thrown: the transaction fails.
+   *
+   * @returns whether there were any
+   * @see PostgreSQL: src/backend/utils/mmgr/portalmem.c, HoldPortal
+   */
+  hold(ending: Ending): boolean {
+    let any = false;
+    for (const portal of this.#portals.values()) {
+      const { persist, owner } = portal;
+      if (persist === undefined || owner === undefined) continue;
+      portal.persist = undefined;
+      persist();
+      this.#cleanUp(portal, ending.failed);
+      this.#settle(owner);
+      owner.releaseAll(ending);
+      portal.owner = undefined;
+      portal.level = HELD;
+      any = true;
+    }
+    return any;
+  }
+
+  /** The transaction commits: its portals end, their resources with the transaction's. */
   beforeCommit(failed: (error: unknown) => void): void {
-    for (const portal of [...this.#portals.values()]) this.drop(portal, undefined, failed);
+    for (const portal of [...this.#portals.values()]) {
+      if (portal.level !== HELD) this.drop(portal, undefined, failed);
+    }
   }
 
   /** A savepoint is released: its portals are of the level around it. */

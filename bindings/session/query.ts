@@ -28,6 +28,8 @@ export interface QueryGround {
   createTemporaryFile(context: MemoryContext, onClose: () => void): TemporaryFile;
   /** What others ask of the backend. */
   checkInterrupts(): void;
+  /** Runs a query within this one. */
+  nest<T>(name: string, work: (query: Query) => T): T;
 }
 
 /** Temporary files of queries: forgotten when they are closed. */
@@ -120,6 +122,21 @@ export class Query {
   }
 
   /**
+   * Runs a query within this one, which waits for it: with a context of its own below this one's,
+   * and an owner of its own. At its end its memory goes, and what it still holds is given back,
+   * with a warning; its locks are this query's then. If it throws, all of it is given back, and
+   * whoever catches that may go on; what it has set stays set: for that too there are savepoints.
+   *
+   * @param name - of the query, for messages
+   * @throws what `work` throws; {@link PallocError} 55006 if another one runs within this one
+   * @see PostgreSQL: src/backend/executor/spi.c, SPI_execute (the role)
+   */
+  nested<T>(name: string, work: (query: Query) => T): T {
+    this.#mustRun();
+    return this.#ground.nest(name, work);
+  }
+
+  /**
    * Ends the query if somebody wants it: to be called in loops that never wait. Costs a look at the
    * clock.
    *
@@ -139,7 +156,6 @@ export class Query {
   /** The executor shuts down: its context goes, and the query's object with it. @internal */
   end(): void {
     this.#ended = true;
-    this.#cancellation.close();
     // A failed transaction may have deleted it already.
     if (!this.#context.closed) this.#context.delete();
   }

@@ -16,9 +16,10 @@ import type { ParameterValue } from "../shared/parameter-texts.ts";
 import type { ParameterName } from "../shared/parameters.ts";
 import { CacheReferences } from "./cache-references.ts";
 import { CommandLoop, type QueryOptions } from "./command-loop.ts";
-import type { Cursor, RowSource } from "./cursor.ts";
+import type { Cursor, CursorOptions, RowSource } from "./cursor.ts";
 import { HeldLocks } from "./held-locks.ts";
 import { HeldPins } from "./held-pins.ts";
+import { variableName } from "./identifiers.ts";
 import { MemoryLimit, type MemoryUse } from "./memory-limit.ts";
 import { Messages, type SessionMessage } from "./messages.ts";
 import { Portals } from "./portals.ts";
@@ -71,8 +72,8 @@ export class Session {
     const messages = new Messages(settings, onMessage);
     const transactionContext = (): MemoryContext => this.#transactions.top;
     const changed = (name: ParameterName): void => backend.settingChanged(name);
-    const ground = { memory, settings, buffers, superuser, transactionContext, changed };
-    const variables = new SessionVariables(ground);
+    const ground = { memory, settings, buffers, superuser, messages };
+    const variables = new SessionVariables({ ...ground, transactionContext, changed });
     const portals = new Portals(memory, (owner) => this.#transactions.settle(owner));
     const pins = new HeldPins(buffers);
     const listeners = this.#listeners;
@@ -137,7 +138,8 @@ export class Session {
 
   /**
    * Sets a variable for this session. If the transaction that sets it is rolled back, so is this.
-   * A name with a dot that nobody knows is a variable of the session's own.
+   * A name with a dot that nobody knows is a variable of the session's own. Names, of variables,
+   * savepoints and cursors, are cut to 63 bytes, between dots, with a notice.
    *
    * @param value - as a user writes it: `"64MB"`, `"5min"`, `true`; a number counts in the unit
    * @throws {@link InvalidParameterError} 22023, {@link UndefinedParameterError} 42704,
@@ -146,19 +148,21 @@ export class Session {
    */
   set(name: string, value: ParameterValue, options: SetOptions = {}): void {
     const { local = false } = options;
+    const variable = this.#variableName(name);
     this.#assigning(() => {
       const outside = local && this.#transactions.depth === 0;
       if (outside) {
         const message = "SET LOCAL can only be used in transaction blocks";
         this.#loop.ground.messages.warning("25P01", message);
       }
-      this.#variables.set(name, value, local, !outside);
+      this.#variables.set(variable, value, local, !outside);
     });
   }
 
   /** Sets a variable to what it was when the session began; rolled back as {@link set} is. */
   reset(name: string): void {
-    this.#assigning(() => this.#variables.set(name, undefined, false));
+    const variable = this.#variableName(name);
+    this.#assigning(() => this.#variables.set(variable, undefined, false));
   }
 
   /** {@link reset} of every variable that this session may set. */
@@ -168,14 +172,12 @@ export class Session {
 
   /** A variable's value: a number counts in its unit. @throws {@link UndefinedParameterError} */
   get(name: string): ParameterValue {
-    this.#loop.mustLive();
-    return this.#variables.get(name);
+    return this.#variables.get(this.#variableName(name));
   }
 
   /** A variable as SHOW prints it: `4MB`. @throws {@link UndefinedParameterError} */
   show(name: string): string {
-    this.#loop.mustLive();
-    return this.#variables.show(name);
+    return this.#variables.show(this.#variableName(name));
   }
 
   /** All parameters as the rows of `pg_settings`, by name. */
@@ -259,12 +261,14 @@ export class Session {
   }
 
   /**
-   * A query whose rows are fetched a few at a time, until the transaction ends.
+   * A query whose rows are fetched a few at a time, until the transaction ends; if it is held,
+   * until it is closed or the session ends.
    *
-   * @throws {@link PallocError} 25P01 outside a transaction, 42P03 if there is one of that name
+   * @throws {@link PallocError} 25P01 outside a transaction unless it is held, 42P03 if there is
+   *   one of that name
    */
-  cursor<Row>(name: string, source: RowSource<Row>): Cursor<Row> {
-    return declareCursor(this.#loop, undefined, name, source);
+  cursor<Row>(name: string, source: RowSource<Row>, options: CursorOptions = {}): Cursor<Row> {
+    return declareCursor({ loop: this.#loop, by: undefined, name, source, options });
   }
 
   /**
@@ -318,6 +322,12 @@ export class Session {
   /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** A name as the command's reading leaves it, before anything else is looked at. */
+  #variableName(name: string): string {
+    this.#loop.mustLive();
+    return variableName(name, this.#loop.ground.messages);
   }
 
   /** A setting is a command of its own between queries, and a part of the query within one. */

@@ -9,10 +9,11 @@
 import { ClosedError, PallocError } from "../abi/errors.ts";
 import type { MemoryContext } from "../process/context.ts";
 import type { CommandLoop, QueryOptions } from "./command-loop.ts";
-import { inFailedTransaction } from "./command-loop.ts";
-import { Cursor, type RowSource } from "./cursor.ts";
+import { Cursor, type CursorOptions, type RowSource } from "./cursor.ts";
+import { identifier } from "./identifiers.ts";
 import { runToEnd, suppressed } from "./outcome.ts";
 import type { Query } from "./query.ts";
+import { inFailedTransaction } from "./refusals.ts";
 
 /** What COMMIT did: a transaction that has failed can only be rolled back. */
 export type CommandTag = "COMMIT" | "ROLLBACK";
@@ -54,9 +55,9 @@ export class Transaction {
   }
 
   /** As `cursor` of the session. */
-  cursor<Row>(name: string, source: RowSource<Row>): Cursor<Row> {
+  cursor<Row>(name: string, source: RowSource<Row>, options: CursorOptions = {}): Cursor<Row> {
     this.#mustBeOpen();
-    return declareCursor(this.#loop, this, name, source);
+    return declareCursor({ loop: this.#loop, by: this, name, source, options });
   }
 
   /** Begins a savepoint: what follows can be undone without the rest. */
@@ -169,7 +170,7 @@ export function beginTransaction(loop: CommandLoop, by: object | undefined): Tra
   loop.command(by, () => {
     if (loop.inBlock) {
       loop.ground.messages.warning("25001", "there is already a transaction in progress");
-    } else loop.startBlock();
+    } else loop.startBlock(true);
   });
   return new Transaction(loop);
 }
@@ -195,9 +196,10 @@ export function endTransaction(
 
 /** SAVEPOINT. @internal */
 export function defineSavepoint(loop: CommandLoop, by: object | undefined, name: string): void {
+  const savepoint = nameOf(loop, name);
   loop.command(by, () => {
     mustBeInBlock(loop, "SAVEPOINT");
-    loop.ground.transactions.startSub(name);
+    loop.ground.transactions.startSub(savepoint);
   });
 }
 
@@ -207,10 +209,11 @@ export function releaseSavepoint(
   by: object | undefined,
   which: string | number,
 ): void {
+  const savepoint = typeof which === "number" ? which : nameOf(loop, which);
   loop.command(by, () => {
     mustBeInBlock(loop, "RELEASE SAVEPOINT");
     const { transactions } = loop.ground;
-    const depth = typeof which === "number" ? which : depthOf(loop, which);
+    const depth = depthOf(loop, savepoint);
     while (transactions.depth >= depth) transactions.commitSub();
   });
 }
@@ -221,10 +224,11 @@ export function rollbackToSavepoint(
   by: object | undefined,
   which: string | number,
 ): void {
+  const savepoint = typeof which === "number" ? which : nameOf(loop, which);
   const command = (): void => {
     mustBeInBlock(loop, "ROLLBACK TO SAVEPOINT");
     const { transactions } = loop.ground;
-    const depth = typeof which === "number" ? which : depthOf(loop, which);
+    const depth = depthOf(loop, savepoint);
     const name = transactions.nameAt(depth);
     while (transactions.depth >= depth) transactions.rollbackSub();
     transactions.startSub(name);
@@ -232,16 +236,26 @@ export function rollbackToSavepoint(
   loop.command(by, command, true);
 }
 
-/** DECLARE CURSOR. @internal */
-export function declareCursor<Row>(
-  loop: CommandLoop,
-  by: object | undefined,
-  name: string,
-  source: RowSource<Row>,
-): Cursor<Row> {
+/** A cursor that is to be declared. @internal */
+export interface Declaration<Row> {
+  readonly loop: CommandLoop;
+  readonly by: object | undefined;
+  readonly name: string;
+  readonly source: RowSource<Row>;
+  readonly options: CursorOptions;
+}
+
+/** DECLARE CURSOR; one that is held needs no block. @internal */
+export function declareCursor<Row>(declaration: Declaration<Row>): Cursor<Row> {
+  const { loop, by, source, options } = declaration;
+  const name = nameOf(loop, declaration.name);
   return loop.command(by, () => {
-    mustBeInBlock(loop, "DECLARE CURSOR");
-    return new Cursor(loop, by, name, source);
+    const isAlone = options.hold === true && !loop.inBlock;
+    if (isAlone) loop.startBlock(false);
+    else mustBeInBlock(loop, "DECLARE CURSOR");
+    const cursor = new Cursor(loop, by, name, source, options);
+    if (isAlone) loop.endBlock(true);
+    return cursor;
   });
 }
 
@@ -250,8 +264,16 @@ function mustBeInBlock(loop: CommandLoop, what: string): void {
   throw new PallocError("25P01", `${what} can only be used in transaction blocks`);
 }
 
-function depthOf(loop: CommandLoop, name: string): number {
-  const depth = loop.ground.transactions.depthOf(name);
+/** A name as the command's reading leaves it, before anything else is looked at. */
+function nameOf(loop: CommandLoop, name: string): string {
+  loop.mustLive();
+  return identifier(name, loop.ground.messages);
+}
+
+/** @param which - name of a savepoint, or its depth */
+function depthOf(loop: CommandLoop, which: string | number): number {
+  if (typeof which === "number") return which;
+  const depth = loop.ground.transactions.depthOf(which);
   if (depth > 0) return depth;
-  throw new PallocError("3B001", `savepoint "${name}" does not exist`);
+  throw new PallocError("3B001", `savepoint "${which}" does not exist`);
 }

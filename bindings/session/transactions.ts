@@ -169,13 +169,14 @@ export class Transactions {
   // ── Committing ─────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Commits the transaction and every savepoint in it. What a listener of `preCommit` throws is
-   * thrown, and the transaction is under way still.
+   * Commits the transaction and every savepoint in it. What a listener of `preCommit` throws, or a
+   * cursor that is to be held, is thrown, and the transaction is under way still.
    *
    * @see PostgreSQL: src/backend/access/transam/xact.c, CommitTransaction
    */
   commit(): void {
     while (this.#levels.length > 1) this.commitSub();
+    if (this.#ground.portals.hold(this.#ending(true, false))) this.look();
     for (const listener of this.#ground.listeners) listener("preCommit", 1);
     const { owner } = this.#innermost();
     const { portals, pins } = this.#ground;

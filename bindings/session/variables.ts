@@ -16,6 +16,8 @@ import type { BufferPool } from "../shared/buffers.ts";
 import { type ParameterValue, parseValue, showValue } from "../shared/parameter-texts.ts";
 import { type Parameter, type ParameterName, parameters } from "../shared/parameters.ts";
 import type { ResolvedSettings, SettingValues } from "../shared/settings.ts";
+import { identifier } from "./identifiers.ts";
+import type { Messages } from "./messages.ts";
 import { type SettingRow, settingRow } from "./setting-rows.ts";
 import { Variable, VariableStack } from "./variable-stack.ts";
 import { VariableStore } from "./variable-store.ts";
@@ -34,6 +36,7 @@ export interface VariableGround {
   readonly buffers: BufferPool;
   /** Whether parameters of context superuser may be set. */
   readonly superuser: boolean;
+  readonly messages: Messages;
   /** Where saved values are kept, as long as the transaction. */
   transactionContext(): MemoryContext;
   /** The backend is told of what others look at. */
@@ -228,8 +231,10 @@ export class SessionVariables {
   #wordOf(variable: Variable, value: ParameterValue | undefined): number {
     const { kind, parameter, record } = variable;
     if (value === undefined) return this.#store.copy(kind, this.#store.read(record, RESET));
-    const parsed = parameter === undefined ? String(value) : parseValue(parameter, value);
-    return this.#store.encode(kind, parsed);
+    if (parameter === undefined) return this.#store.encode(kind, String(value));
+    const isName = parameter.vartype === "string" && parameter.asciiName === true;
+    const given = isName ? identifier(String(value), this.#ground.messages) : value;
+    return this.#store.encode(kind, parseValue(parameter, given));
   }
 
   /** Saves the value there was as the level asks, and puts the new one in its place. */

@@ -212,8 +212,9 @@ export class FlightsJob {
   // ── Fetch ──────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Fetches the first flights through a cursor, in parts. From one part to the next the cursor keeps
-   * its place, and with it a page; its end, at the latest that of the transaction, gives that back.
+   * Fetches the first flights through a cursor, in parts. From one part to the next the cursor
+   * keeps its place, and with it a page; its end, at the latest that of the transaction, gives that
+   * back.
    */
   firstFlights(...counts: readonly number[]): FirstFlights {
     const session = this.#session;

@@ -33,8 +33,8 @@ export interface NewTable {
   /** Of a table that does not exist. */
   readonly name: string;
   /**
-   * Adds the rows and returns their number. Pins and page locks that it has when it throws are given
-   * back by the transaction.
+   * Adds the rows and returns their number. Pins and page locks that it has when it throws are
+   * given back by the transaction.
    */
   fill(relation: Relation): Promise<number>;
   /** What the catalog is to say of it, given the number of rows. */

@@ -61,8 +61,8 @@ export function readPages(
 }
 
 /**
- * Fills a relation page by page; one page at a time is pinned, exclusively locked and changed. After
- * an error the transaction's owner takes back what was done to that page, and gives it up.
+ * Fills a relation page by page; one page at a time is pinned, exclusively locked and changed.
+ * After an error the transaction's owner takes back what was done to that page, and gives it up.
  */
 export class PageWriter {
   readonly #pool: BufferPool;

@@ -1,8 +1,8 @@
 /**
- * The life of a backend that scans for the leader. Read it from the end: it connects; for each query
- * it begins a transaction, opens the table under a lock, runs the query and commits; it disconnects
- * when it is told to. Whatever happens in a query, the session gives back what it took, and an audit
- * says so: what the backend holds afterwards must be what it held before.
+ * The life of a backend that scans for the leader. Read it from the end: it connects; for each
+ * query it begins a transaction, opens the table under a lock, runs the query and commits; it
+ * disconnects when it is told to. Whatever happens in a query, the session gives back what it took,
+ * and an audit says so: what the backend holds afterwards must be what it held before.
  */
 
 import { parentPort, workerData } from "node:worker_threads";

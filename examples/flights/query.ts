@@ -102,8 +102,8 @@ function quoted(name: string): string {
 }
 
 /**
- * A hash aggregation in a query's context. Its files are the query's: whatever becomes of the query,
- * its owner gives them back.
+ * A hash aggregation in a query's context. Its files are the query's: whatever becomes of the
+ * query, its owner gives them back.
  */
 function aggregateOf(query: Query, transition: Transition, seed: number): HashAggregate {
   const { context: executor } = query;

@@ -1,4 +1,4 @@
-/** The report of a run as one plain object, as `--json` prints it; report-text.ts has it as text. */
+/** The report of a run as a plain object, as `--json` prints it; report-text.ts has it as text. */
 
 import type { Group, HashUse } from "./aggregate.ts";
 import { csvKeyText } from "./csv/rows.ts";

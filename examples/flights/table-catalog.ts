@@ -5,8 +5,8 @@
  * so whatever interrupts a load, a table that is described is complete.
  *
  * Rows are found through the catalog cache. What it finds may be out of date until the table's lock
- * is held: taking the lock brings what others have changed, so {@link TableCatalog.open} looks, locks
- * and looks again.
+ * is held: taking the lock brings what others have changed, so {@link TableCatalog.open} looks,
+ * locks and looks again.
  *
  *   who changes   AccessExclusiveLock on the table · row written · commit: others are told, then
  *                 the lock is released

@@ -110,7 +110,8 @@ export class Workers {
       if (posted.kind === "sight") sight = posted.sight;
       else if (posted.kind === "groups") {
         take(posted.packed);
-        flow.taken();
+        // Not at once: what is sent meanwhile would be received in this turn of the event loop.
+        setImmediate(() => flow.taken());
       } else return true;
       return false;
     });

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FlightsJob } from "../../examples/flights/job.ts";
 import type { FlightResultRow, Report, ResultRow } from "../../examples/flights/report.ts";
+import { reportText } from "../../examples/flights/report-text.ts";
 import {
   aggregatePlainly,
   datesPlainly,
@@ -150,6 +151,16 @@ describe("the first run", () => {
       const backends = ["backend 1", "backend 2", "the leader"];
       expect(locks).toEqual(backends.map((of) => ({ of, ...lock })));
     }
+  });
+
+  test("prints what docs/life-of-a-backend.md shows of it", () => {
+    const page = readFileSync(new URL("../../docs/life-of-a-backend.md", import.meta.url), "utf8");
+    // The first block is a drawing.
+    const shown = [...page.matchAll(/^```text\n([\s\S]*?)^```$/gm)].slice(1);
+    expect(shown.length).toBeGreaterThan(5);
+    const printed = new Set(reportText(report).split("\n"));
+    const lines = shown.flatMap(([, text = ""]) => text.trimEnd().split("\n"));
+    expect(lines.filter((line) => !printed.has(line))).toEqual([]);
   });
 
   test("has each backend pin the page it looks at, and give it back", () => {

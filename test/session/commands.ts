@@ -12,7 +12,9 @@ export type Command =
       readonly name: string;
       readonly value: string;
       readonly local: boolean;
-    };
+    }
+  /** The same with a name that needs no quotes, each part of it by itself. */
+  | { readonly op: "setPlain"; readonly name: string; readonly value: string };
 
 /** What a command did. */
 export interface Answer {
@@ -70,6 +72,8 @@ export function sqlOf(command: Command): [sql: string, parameters: string[]] {
       const quoted = `"${name}"`;
       return [`set ${local ? "local " : ""}${quoted} = '${value.replaceAll("'", "''")}'`, []];
     }
+    case "setPlain":
+      return [`set ${command.name} = '${command.value}'`, []];
     case "reset":
       return [`reset "${command.name}"`, []];
     case "resetAll":
@@ -106,6 +110,8 @@ function give(session: Session, command: Command): unknown {
   switch (command.op) {
     case "set":
       return session.set(command.name, command.value, { local: command.local });
+    case "setPlain":
+      return session.set(command.name, command.value);
     case "reset":
       return session.reset(command.name);
     case "savepoint":

@@ -1,6 +1,6 @@
 // Proves what a query has and when it goes: contexts, owner, pins; that what it leaks is given
 // back, told at a good end in PostgreSQL's words, and not told at a bad one; how queries are
-// cancelled and limited in time; and cursors, whose portals stay between fetches.
+// cancelled and limited in time, and run within each other.
 
 import { describe, expect, it } from "vitest";
 import {
@@ -249,6 +249,90 @@ describe.each(builds)("queries, %s build", (_, checked) => {
     expect(messages).toContain("ResourceOwnerForget called for thing after release started");
   });
 
+  it("run within a query, below its context and its owner, and leave it as it was", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const { buffers, memory, locks } = backend;
+    session.transaction((transaction) => {
+      transaction.query("outer", (query) => {
+        buffers.pin(relation.id, 1);
+        const found = query.nested("inner", (inner) => {
+          expect([memory.current, inner.context.parent]).toEqual([inner.context, query.context]);
+          expect(session.owner?.parent).toBe(query.owner);
+          inner.context.alloc(100);
+          buffers.pin(relation.id, 2);
+          locks.lockRelationSync(relation.number, "AccessShareLock", "transaction");
+          expect(codeOf(() => query.nested("beside", () => 1))).toBe("55006");
+          expect(codeOf(() => session.query("elsewhere", () => 1))).toBe("55006");
+          return inner.nested("innermost", () => 7);
+        });
+        expect(found).toBe(7);
+        expect([memory.current, session.owner]).toEqual([query.context, query.owner]);
+        expect(query.context.children()).toEqual([]);
+        // The inner one's pin was given back, with a warning; its lock is the transaction's.
+        expect(buffers.leakedPins().map(({ block }) => block)).toEqual([1]);
+        expect(texts(messages.splice(0))).toEqual([expect.stringContaining("blockNum=2")]);
+        expect(locks.rows()).toHaveLength(1);
+      });
+      expect(locks.rows()).toHaveLength(1);
+    });
+    expect([buffers.pinnedBuffers(), locks.rows()]).toEqual([0, []]);
+    expect(texts(messages)).toEqual([expect.stringContaining("blockNum=1")]);
+  });
+
+  it("within a query that fail give back what they took, silently, and the other may go on", async () => {
+    const { session, backend, relation, messages } = await openSession(checked);
+    const { buffers, locks } = backend;
+    const take = (query: Query): void => {
+      query.createTemporaryFile(query.context);
+      buffers.pin(relation.id, 2);
+      locks.lockRelationSync(relation.number, "AccessShareLock", "transaction");
+    };
+    session.query("outer", (query) => {
+      const inner = (nested: Query): never => {
+        take(nested);
+        return failing();
+      };
+      expect(codeOf(() => query.nested("inner", inner))).toBe("22012");
+      expect([buffers.pinnedBuffers(), locks.rows(), query.context.children()]).toEqual([
+        0,
+        [],
+        [],
+      ]);
+      expect(query.context.alloc(8)).toBeGreaterThan(0);
+    });
+    const waited = session.query("outer", async (query) => {
+      const inner = async (nested: Query): Promise<number> => {
+        take(nested);
+        await later(1);
+        return failing();
+      };
+      await query.nested("inner", inner).catch(() => {});
+      expect(buffers.pinnedBuffers()).toBe(0);
+      return query.nested("second", () => later(1).then(() => 3));
+    });
+    expect(await waited).toBe(3);
+    expect(messages).toEqual([]);
+  });
+
+  it("within a query that does not wait for them end with it", async () => {
+    const { session, backend, relation } = await openSession(checked);
+    let inner: Promise<unknown> = Promise.resolve();
+    const outer = session.query("outer", async (query) => {
+      inner = query.nested("inner", async () => {
+        backend.buffers.pin(relation.id, 2);
+        await later(5);
+      });
+      inner.catch(() => {});
+      await Promise.resolve();
+      failing();
+    });
+    await expect(outer).rejects.toMatchObject({ code: "22012" });
+    expect(backend.buffers.pinnedBuffers()).toBe(0);
+    expect(session.query("next", () => 1)).toBe(1);
+    await expect(inner).rejects.toMatchObject({ code: "55000" });
+    expect(session.state).toBe("idle");
+  });
+
   it("end when they are cancelled, at a wait, at a check, or at their end", async () => {
     const { session } = await openSession(checked);
     expect(session.cancel()).toBe(false);
@@ -288,89 +372,6 @@ describe.each(builds)("queries, %s build", (_, checked) => {
     await expect(deaf).rejects.toMatchObject(over);
     session.reset("statement_timeout");
     await session.query("no limit", () => later(30));
-  });
-
-  it("as cursors keep their portal, its pins and its memory from fetch to fetch", async () => {
-    const { session, backend, relation, messages } = await openSession(checked);
-    const { buffers } = backend;
-    function* blocks(query: Query): Generator<number> {
-      try {
-        for (let block = 0; block < 5; block += 1) {
-          const buffer = buffers.pin(relation.id, block);
-          query.perTuple.reset();
-          query.perTuple.alloc(100);
-          yield block;
-          buffers.unpin(buffer);
-        }
-      } finally {
-        ended += 1;
-      }
-    }
-    let ended = 0;
-    expect(codeOf(() => session.cursor("c", blocks))).toBe("25P01");
-    session.begin();
-    const cursor = session.cursor("c", blocks);
-    expect(codeOf(() => session.cursor("c", blocks))).toBe("42P03");
-    session.rollback();
-    expect(codeOf(() => cursor.fetch())).toBe("34000");
-    session.begin();
-    using rows = session.cursor("c", blocks);
-    expect(rows.fetch(2)).toEqual([0, 1]);
-    expect(buffers.leakedPins()).toMatchObject([{ block: 1, pins: 1 }]);
-    session.query("between", () => void buffers.pin(relation.id, 9));
-    expect(texts(messages.splice(0))).toEqual([expect.stringContaining("blockNum=9,")]);
-    expect(buffers.leakedPins()).toMatchObject([{ block: 1, pins: 1 }]);
-    expect(treeOf(backend)).toContain(`${PORTAL}(c)/ExecutorState/ExprContext`);
-    expect(rows.fetch(9)).toEqual([2, 3, 4]);
-    expect([rows.fetch(), ended, buffers.pinnedBuffers()]).toEqual([[], 1, 0]);
-    rows.close();
-    expect(codeOf(() => rows.fetch())).toBe("34000");
-    session.rollback();
-    expect(messages).toEqual([]);
-  });
-
-  it("as cursors end with what they were declared in, and close what they hold", async () => {
-    const { session, backend, relation, messages } = await openSession(checked);
-    const { buffers } = backend;
-    let open = 0;
-    function* held(): Generator<number> {
-      using page = buffers.readSync(relation, 3);
-      open += 1;
-      try {
-        for (;;) yield page.block;
-      } finally {
-        open -= 1;
-      }
-    }
-    session.begin();
-    session.savepoint("a");
-    session.cursor("released", held).fetch();
-    session.release("a");
-    session.savepoint("b");
-    const undone = session.cursor("undone", held);
-    undone.fetch();
-    expect(open).toBe(2);
-    session.rollbackTo("b");
-    expect([open, codeOf(() => undone.fetch())]).toEqual([1, "34000"]);
-    session.rollbackTo("b");
-    session.commit();
-    expect([open, buffers.pinnedBuffers(), messages]).toEqual([0, 0, []]);
-  });
-
-  it("as cursors that fail take the transaction with them", async () => {
-    const { session } = await openSession(checked);
-    session.begin();
-    const cursor = session.cursor("c", function* () {
-      yield 1;
-      failing();
-    });
-    expect(cursor.fetch()).toEqual([1]);
-    session.savepoint("a");
-    expect(codeOf(() => cursor.fetch())).toBe("22012");
-    expect(codeOf(() => cursor.fetch())).toBe("25P02");
-    session.rollbackTo("a");
-    expect(codeOf(() => cursor.fetch())).toBe("55000");
-    session.rollback();
   });
 
   it("know what their nodes may use, and when contexts use more", async () => {

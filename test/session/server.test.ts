@@ -87,7 +87,7 @@ function serverOf(server: PGlite): Server {
   const answer = async (command: Command): Promise<Answer> => {
     const warnings: string[] = [];
     const onNotice = ({ severity, code, message }: Notice): void => {
-      if (severity === "WARNING") warnings.push(`${code} ${message}`);
+      if (severity === "WARNING" || severity === "NOTICE") warnings.push(`${code} ${message}`);
     };
     try {
       const [sql, parameters] = sqlOf(command);
@@ -153,6 +153,118 @@ describe("sessions of PostgreSQL", () => {
     }
     expect(refused).toBeGreaterThan(30);
     await server.exec("reset all");
+  });
+
+  it("cut long names as ours do, before they look at anything else", async () => {
+    const { session, warnings } = await openSession();
+    const { answer } = serverOf(server);
+    const long = "x".repeat(70);
+    const wide = `${"y".repeat(62)}${"ß".repeat(9)}`;
+    const names: readonly Command[] = [long, `${long}z`, wide, "x".repeat(63)].flatMap((name) => [
+      { op: "savepoint", name },
+      { op: "rollbackTo", name },
+      { op: "release", name },
+    ]);
+    const within: readonly Command[] = [
+      { op: "begin" },
+      ...names,
+      // Begins as another one does, and so is it.
+      { op: "savepoint", name: long },
+      { op: "release", name: `${long}another` },
+      { op: "failingQuery" },
+      { op: "savepoint", name: long },
+      { op: "rollback" },
+    ];
+    const set = (name: string): Command => ({ op: "setPlain", name, value: "1" });
+    for (const command of [...names, ...within, set(`shop.${long}`), set(`${long}.${wide}`)]) {
+      const expected = await answer(command);
+      expect(perform(session, command, warnings), JSON.stringify(command)).toEqual(expected);
+    }
+    expect(session.show(`shop.${long.slice(0, 63)}`)).toBe("1");
+    session.begin();
+    const cursor = session.cursor(long, () => [1].values());
+    await server.exec("begin");
+    const notices: string[] = [];
+    await server.query(`declare ${long} cursor for select 1`, [], {
+      // Of the messages about the protocol none.
+      onNotice: ({ severity, message }: Notice) => {
+        if (severity === "NOTICE") notices.push(`42622 ${message}`);
+      },
+    });
+    expect(warnings.splice(0)).toEqual(notices);
+    expect(cursor.name).toBe(long.slice(0, 63));
+    session.rollback();
+    await server.exec("rollback; reset all");
+  });
+
+  it("hold cursors as ours do", async () => {
+    const { session } = await openSession();
+    const ours: unknown[] = [];
+    const theirs: unknown[] = [];
+    const ask = async (sql: string): Promise<void> => {
+      try {
+        const { rows } = await server.query<{ n: number }>(sql);
+        if (sql.startsWith("fetch")) theirs.push(rows.map(({ n }) => n));
+      } catch (error) {
+        theirs.push((error as PallocError).code);
+      }
+    };
+    const give = (work: () => unknown): void => {
+      try {
+        const result = work();
+        if (Array.isArray(result)) ours.push(result);
+      } catch (error) {
+        ours.push((error as PallocError).code);
+      }
+    };
+    const select = "cursor with hold for select n from generate_series(1, 5) n";
+    const rows = (): Iterator<number> => [1, 2, 3, 4, 5].values();
+    const cursors = new Map<string, ReturnType<typeof session.cursor<number>>>();
+    const declare = (name: string): unknown =>
+      cursors.set(name, session.cursor(name, rows, { hold: true }));
+    const fetch = (name: string, count: number): unknown => cursors.get(name)?.fetch(count);
+    const steps: [string, () => unknown][] = [
+      ["begin", () => session.begin()],
+      [`declare a ${select}`, () => declare("a")],
+      ["fetch 2 from a", () => fetch("a", 2)],
+      ["commit", () => session.commit()],
+      ["fetch 1 from a", () => fetch("a", 1)],
+      ["begin", () => session.begin()],
+      [`declare b ${select}`, () => declare("b")],
+      ["fetch 1 from a", () => fetch("a", 1)],
+      ["rollback", () => session.rollback()],
+      ["fetch 1 from b", () => fetch("b", 1)],
+      ["fetch 9 from a", () => fetch("a", 9)],
+      [`declare a ${select}`, () => declare("a")],
+      ["fetch 9 from a", () => fetch("a", 9)],
+      [`declare c ${select}`, () => declare("c")],
+      ["fetch 3 from c", () => fetch("c", 3)],
+      ["close c", () => cursors.get("c")?.close()],
+      ["fetch 1 from c", () => fetch("c", 1)],
+    ];
+    const failing = function* (): Generator<number> {
+      yield* [0, 1];
+      throw new PallocError("22012", "division by zero");
+    };
+    steps.push(
+      ["begin", () => session.begin()],
+      [
+        "declare d cursor with hold for select 1/(3-n) as n from generate_series(1, 5) n",
+        () => cursors.set("d", session.cursor("d", failing, { hold: true })),
+      ],
+      ["fetch 2 from d", () => fetch("d", 2)],
+      ["commit", () => session.commit()],
+      ["fetch 1 from d", () => fetch("d", 1)],
+      // The commit that failed has ended the block.
+      ["savepoint s", () => session.savepoint("s")],
+    );
+    for (const [sql, work] of steps) {
+      await ask(sql);
+      give(work);
+    }
+    expect(ours).toEqual(theirs);
+    expect(ours).toEqual(expect.arrayContaining(["34000", "42P03", "22012", "25P01"]));
+    await server.exec("close all");
   });
 
   it("refuse an ordinary user what ours refuse", async () => {

@@ -261,8 +261,6 @@ describe.each(builds)("transactions, %s build", (_, checked) => {
     session.begin();
     session.set("work_mem", "1MB");
     expect(codeOf(() => session.commit())).toBe("22012");
-    expect(session.state).toBe("idle in transaction (aborted)");
-    session.rollback();
-    expect(session.show("work_mem")).toBe("4MB");
+    expect([session.state, session.show("work_mem")]).toEqual(["idle", "4MB"]);
   });
 });

@@ -70,8 +70,8 @@ function findTable(
 }
 
 /**
- * Drops the tables of the file as it was. They are known to the checkpoint that the load ended with:
- * another one lets their files go.
+ * Drops the tables of the file as it was. They are known to the checkpoint that the load ended
+ * with: another one lets their files go.
  */
 function dropOlder(load: TableLoad, prefix: string, newest: number): void {
   const { backend } = load.session;
