@@ -27,7 +27,7 @@ import { tagOf } from "../support/object-locks.ts";
 import { conflict } from "../twin/lock-manager.ts";
 import { Engine } from "./engine.ts";
 import { owner } from "./operations.ts";
-import type { Watch } from "./setting.ts";
+import { together, type Watch } from "./setting.ts";
 import type { Actor, Operation, Script } from "./steps.ts";
 import { simulationModule, WORD_SHIFT, type World } from "./world.ts";
 
@@ -74,6 +74,7 @@ export interface LockEngine {
 export function lockEngine(
   { lockers, victims: expected }: LockConfiguration,
   module: WasmModule = simulationModule(),
+  watch?: Watch,
 ): LockEngine {
   const victims = new Set<number>();
   const heads: number[] = [];
@@ -88,7 +89,7 @@ export function lockEngine(
     },
     check: ({ world }) => sharedInConflict(world, heads),
     close: ({ world, dead }) => leftOfLocks(world) ?? miscounted(victims, expected, dead),
-    watch: forgetting(victims),
+    watch: together(forgetting(victims), watch),
   });
   return { engine, victims };
 }
