@@ -30,11 +30,15 @@ export const WAIT_CONTROL_FILE = 0x01000003;
 export const WAIT_WAL_WRITE_LOCK = 0x01000004;
 export const WAIT_LOCK_MANAGER = 0x01000005;
 export const WAIT_SINVAL_WRITE = 0x01000010;
+/** | number of a lock of the user's. */
+export const WAIT_USER_LWLOCK = 0x01001000;
 export const WAIT_LOCK_EXTEND = 0x03000001;
 export const WAIT_IO_WORKER_MAIN = 0x05000001;
 export const WAIT_BGWRITER_MAIN = 0x05000002;
 export const WAIT_BGWRITER_HIBERNATE = 0x05000003;
 export const WAIT_CHECKPOINTER_MAIN = 0x05000004;
+/** | number of a condition of the user's. */
+export const WAIT_USER_CONDITION = 0x07001000;
 export const WAIT_BUFFER_IO = 0x08000001;
 export const WAIT_CHECKPOINT_DONE = 0x08000002;
 export const WAIT_CHECKPOINT_WRITE_DELAY = 0x09000001;

@@ -21,6 +21,9 @@ import {
   BACKEND_CLIENT,
   LIFE_ACTIVE,
   LIFE_CLAIMED,
+  LIFE_CRASHED,
+  LIFE_DEAD,
+  LIFE_ENDED,
   LIFE_FREE,
   LIFE_STATE_BITS,
   LIFE_STATE_MASK,
@@ -117,6 +120,12 @@ export class Slot {
 
   @inline isInUse(): bool {
     return this.getLife() != LIFE_FREE;
+  }
+
+  /** Whether its backend is known to have ended, or has crashed, and is about to be repaired. */
+  isGone(): bool {
+    const state = this.getLife() & LIFE_STATE_MASK;
+    return state == LIFE_DEAD || state == LIFE_ENDED || state == LIFE_CRASHED;
   }
 
   @inline swapLife(seen: u32, next: u32): bool {

@@ -18,8 +18,9 @@
 //
 // PostgreSQL: src/backend/storage/lmgr/condition_variable.c (the role; without its list)
 
+import { WAIT_USER_CONDITION } from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
-import { CACHE_LINE_BYTES, ST_OK } from "../common/constants";
+import { CACHE_LINE_BYTES, ST_OK, ST_WAIT } from "../common/constants";
 import { CONDITION_ONE, CONDITION_SLEEPERS } from "../common/lock-constants";
 import { Region } from "../ipc/region";
 import { Sleep } from "../ipc/sleep";
@@ -47,7 +48,9 @@ export class Condition {
   /** ST_OK if there was a signal since `ticket`; else ST_WAIT with the word registered. */
   sleep(ticket: u32): i32 {
     if (Atomic.load(this.address()) != ticket) return ST_OK;
-    return Sleep.register(this.address(), ticket);
+    const offset = <u32>(changetype<usize>(this) - Region.get().conditions);
+    const event = WAIT_USER_CONDITION | (offset / CACHE_LINE_BYTES);
+    return Sleep.register(this.address(), ticket, ST_WAIT, event);
   }
 
   /** Wakes one who sleeps, and lets go on all who hold a ticket and do not sleep yet. */

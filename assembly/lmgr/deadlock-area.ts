@@ -27,7 +27,7 @@ const WORD_SHIFT: usize = 2;
 /** Edges of cycles that are kept, as multiples of the number of backends; the last is scratch. */
 const KEPT_EDGES: u32 = 4;
 
-// By backend: the record it waits with, where its queue begins, whether it was visited.
+// By backend: the record it waits with, where its queue begins, whether it was visited or is dead.
 export const WAITS: u32 = 0;
 export const STARTS: u32 = 1;
 export const VISITED: u32 = 2;

@@ -5,13 +5,15 @@
 //   its fast path is emptied                        from now on nothing of it can be moved
 //   · queues it had decided to rearrange are rearranged (deadlock.ts)
 //   · partition locks it owned are taken over, one at a time, and what it was doing under them is
-//     finished or undone: records half moved out of somebody's fast path, strong flags, queues that
-//     it did not come to look at
+//     finished or undone: records half moved out of somebody's fast path, strong flags
 //   · each of its records: out of its chain, flag, queue, free
 //
-// Nothing else can be half done: a link and an unlink are one store, a grant is one word, a record
-// that is not linked is found by its owner's number alone, and the order of a queue is the same at
-// every step of its renumbering. May be called again at any point; ST_BUSY says that it must be.
+// A look at a queue that it owed is made there, too: whoever owes one still owns the record whose
+// hold or wait is gone, because a record becomes free after the look; and what a rearranger owes is
+// noted until it has been done. Nothing else can be half done: a link and an unlink are one store,
+// a grant is one word, a record that is not linked is found by its owner's number alone, and the
+// order of a queue is the same at every step of its renumbering. May be called again at any point;
+// ST_BUSY says that it must be.
 //
 // A half moved record says whose it is to be and not who was moving it; but only who holds the lock
 // of its partition moves, so that what is found there in a partition just taken over was the dead
@@ -59,13 +61,6 @@ export class LockReap {
     LockReap.endMoves(partition);
     for (let slot = partition; slot < <u32>STRONG_SLOTS; slot += LOCK_PARTITIONS) {
       Strong.clearIfUnused(slot);
-    }
-    for (let reference = LockRecord.total(); reference > 0; --reference) {
-      const record = LockRecord.at(reference);
-      if (!RecordWord.isWaiting(record.getWord())) continue;
-      const tag = record.tag();
-      const hash = tag.hash();
-      if ((hash & LOCK_PARTITION_MASK) == partition) LockWake.scan(hash, tag);
     }
   }
 

@@ -9,8 +9,8 @@
 // nothing is walked: three atomic operations.
 //
 // A record goes by being unlinked: from then on nobody counts it. It becomes free last of all, when
-// this backend no longer needs its tag. A death before the queue was looked at is noticed by the
-// partition lock, which the dead one held (lock-reap.ts).
+// this backend no longer needs its tag. So a death before the queue was looked at leaves a record
+// of the dead one's, and who takes that away looks (lock-reap.ts).
 //
 // After a release the queue is looked at if somebody waits for what conflicts with the mode, even
 // if others hold that mode too: the other holder may be the waiter himself. After somebody has

@@ -7,7 +7,7 @@
 //
 // A grant is one compare-and-swap of the waiter's word and a notify; nothing is left for him to do.
 // A death between the two is paid by the reaper, who wakes all sleepers; a death before the scan by
-// the reaper, who scans again (lock-reap.ts).
+// the reaper, who scans for each record that was still the dead one's (lock-reap.ts).
 //
 // PostgreSQL: src/backend/storage/lmgr/proc.c, ProcLockWakeup; lock.c, GrantLock
 

@@ -1,7 +1,8 @@
 // What TypeScript calls of the user's locks, of conditions and of latches. Numbers of locks and
 // conditions are checked there.
 
-import { ST_OK } from "../common/constants";
+import { WAIT_EXTENSION } from "../common/activity-constants";
+import { ST_OK, ST_WAIT } from "../common/constants";
 import { Sleep } from "../ipc/sleep";
 import { Slot } from "../ipc/slots";
 import { Condition } from "./condition";
@@ -88,7 +89,7 @@ export function latchValue(): u32 {
 export function latchSleep(seen: u32): i32 {
   const slot = Slot.mine();
   if (slot.getLatch() != seen) return ST_OK;
-  return Sleep.register(slot.latchAddress(), seen);
+  return Sleep.register(slot.latchAddress(), seen, ST_WAIT, WAIT_EXTENSION);
 }
 
 /** Sets the latch of a slot, which wakes its backend. */

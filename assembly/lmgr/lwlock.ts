@@ -27,6 +27,7 @@
 //
 // PostgreSQL: src/backend/storage/lmgr/lwlock.c (the role; without its queues)
 
+import { WAIT_USER_LWLOCK } from "../common/activity-constants";
 import { Atomic } from "../common/atomics";
 import { invariant } from "../common/check";
 import {
@@ -43,6 +44,7 @@ import {
   ST_GONE,
   ST_NOT_LOCKED,
   ST_OK,
+  ST_WAIT,
 } from "../common/constants";
 import {
   LWLOCK_EXCLUSIVE,
@@ -50,6 +52,7 @@ import {
   LWLOCK_POLICY_OFFSET,
   LWLOCK_ROW_OFFSET,
   LWLOCK_SHARED,
+  MAX_LWLOCKS,
   ON_DEATH_CALL,
   ON_DEATH_POISON,
   TENURE_MASK,
@@ -97,7 +100,7 @@ export class LwLock {
       }
       if (owner == Self.owner()) return ST_ALREADY_LOCKED;
       const flagged = this.flag(LOCK_WAITERS);
-      if ((flagged & OWNER_MASK) != 0) return Sleep.prepare(this.address(), flagged);
+      if ((flagged & OWNER_MASK) != 0) return this.await(flagged);
     }
   }
 
@@ -106,7 +109,7 @@ export class LwLock {
     while (this.hasShares()) {
       if (!Region.get().isRunning()) return ST_GONE;
       const seen = this.flag(LOCK_DRAIN);
-      if (this.hasShares()) return Sleep.prepare(this.address(), seen, ST_DRAIN);
+      if (this.hasShares()) return this.await(seen, ST_DRAIN);
     }
     return ST_OK;
   }
@@ -129,7 +132,7 @@ export class LwLock {
       const status = this.shareNow();
       if (status != ST_BUSY) return status;
       const seen = this.flag(LOCK_WAITERS);
-      if ((seen & OWNER_MASK) != 0) return Sleep.prepare(this.address(), seen);
+      if ((seen & OWNER_MASK) != 0) return this.await(seen);
     }
   }
 
@@ -161,7 +164,7 @@ export class LwLock {
       const flagged = this.flag(LOCK_WAITERS);
       if ((flagged & OWNER_MASK) == 0) continue;
       if (tenure != 0 && LwLock.tenureOf(flagged) != tenure) return ST_FREED;
-      Sleep.prepare(this.address(), flagged);
+      this.await(flagged);
       return <i32>LwLock.tenureOf(flagged);
     }
   }
@@ -240,6 +243,13 @@ export class LwLock {
     Atomic.notifyAll(this.address());
   }
 
+  /** Registers the word with the flag that was set in it; returns the status. */
+  private await(seen: u32, status: i32 = ST_WAIT): i32 {
+    const region = Region.get();
+    const index = <u32>(changetype<usize>(this) - region.lwlocks) / <u32>region.lwlockBytes;
+    return Sleep.prepare(this.address(), seen, status, WAIT_USER_LWLOCK | index);
+  }
+
   /** Sets `bit` while the word has an owner; returns the word then. */
   private flag(bit: u32): u32 {
     while (true) {
@@ -278,5 +288,6 @@ export class LwLock {
 
 if (offsetof<LwLock>("policy") != LWLOCK_POLICY_OFFSET) ERROR("policy moved");
 if (offsetof<LwLock>() > <usize>LWLOCK_ROW_OFFSET) ERROR("the word outgrew its line");
+if ((WAIT_USER_LWLOCK & (MAX_LWLOCKS - 1)) != 0) ERROR("a lock's number is no bit of its event");
 if ((OWNER_MASK & TENURE_MASK) != 0) ERROR("owner and tenure overlap");
 if ((TENURE_MASK & (LOCK_DRAIN | LOCK_WAITERS)) != 0) ERROR("tenure and flags overlap");

@@ -11,9 +11,14 @@
 // is at most as long as there are backends, and each edge is looked at once. Hard edges come first:
 // who both holds and waits ahead must not be taken for one who can be passed.
 //
+// The dead wait for nobody: what they hold is given back as soon as the owner of the region comes
+// to it, who may have to wait for these very partitions. Until then they keep their places in the
+// queues. Who is dead is noted once, so that all cycles are looked for in one graph.
+//
 // PostgreSQL: src/backend/storage/lmgr/deadlock.c, FindLockCycle, FindLockCycleRecurseMember
 
 import { Region } from "../ipc/region";
+import { Slot } from "../ipc/slots";
 import {
   CURSORS,
   DeadlockArea,
@@ -37,6 +42,9 @@ import { LockTable } from "./lock-table";
 /** No cycle through the start. */
 export const NO_CYCLE: i32 = -1;
 const NOBODY: u32 = u32.MAX_VALUE;
+/** In VISITED. */
+const WAS_VISITED: u32 = 1;
+const IS_GONE: u32 = 2;
 
 export class WaitsFor {
   /** Gathers who waits, and the queues. */
@@ -45,6 +53,7 @@ export class WaitsFor {
     for (let backend: u32 = 0; backend < backends; ++backend) {
       DeadlockArea.set(WAITS, backend, LockState.waitingWith(backend));
       DeadlockArea.set(STARTS, backend, NOBODY);
+      DeadlockArea.set(VISITED, backend, Slot.at(backend).isGone() ? IS_GONE : 0);
     }
     let place: u32 = 0;
     for (let backend: u32 = 0; backend < backends; ++backend) {
@@ -99,7 +108,8 @@ export class WaitsFor {
    * The path of the cycle is left: `pathLength` backends.
    */
   static cycle(start: u32, edges: u32): i32 {
-    DeadlockArea.fill(VISITED, Region.get().backends, 0);
+    if (DeadlockArea.get(VISITED, start) == IS_GONE) return NO_CYCLE;
+    WaitsFor.forgetVisits();
     WaitsFor.enter(0, start);
     let depth: u32 = 0;
     while (true) {
@@ -115,8 +125,14 @@ export class WaitsFor {
     }
   }
 
+  private static forgetVisits(): void {
+    for (let backend = Region.get().backends; backend-- > 0; ) {
+      DeadlockArea.set(VISITED, backend, DeadlockArea.get(VISITED, backend) & IS_GONE);
+    }
+  }
+
   @inline private static enter(depth: u32, backend: u32): void {
-    DeadlockArea.set(VISITED, backend, 1);
+    DeadlockArea.set(VISITED, backend, WAS_VISITED);
     DeadlockArea.set(PATH, depth, backend);
     DeadlockArea.set(CURSORS, depth, 0);
     DeadlockArea.set(SOFT, depth, 0);

@@ -35,8 +35,9 @@ import {
   SLOT_KIND_OFFSET,
   SLOT_WAIT_EVENT_OFFSET,
 } from "../../assembly/common/constants.ts";
+import type { SharedMemoryHandle } from "./handle.ts";
 import { partOf } from "./statistics.ts";
-import { type WaitEventType, waitEventOf } from "./wait-events.ts";
+import { type WaitEvent, type WaitEventType, waitEventOf } from "./wait-events.ts";
 
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 /** A row is read again this often before it is given up: its writer has died, or is slow. */
@@ -128,7 +129,7 @@ export class Activity {
 }
 
 /** Rows of all active backends of a region. @internal */
-export function activityRows(buffer: SharedArrayBuffer): ActivityRow[] {
+export function activityRows({ memory: { buffer }, waits }: SharedMemoryHandle): ActivityRow[] {
   const words = new Int32Array(buffer);
   const slots = partOf(buffer, PART_SLOTS);
   const rows: ActivityRow[] = [];
@@ -140,7 +141,8 @@ export function activityRows(buffer: SharedArrayBuffer): ActivityRow[] {
     if (row === undefined) continue;
     const kind = Atomics.load(words, (at + SLOT_KIND_OFFSET) / WORD_BYTES);
     const wait = Atomics.load(words, (at + SLOT_WAIT_EVENT_OFFSET) / WORD_BYTES) >>> 0;
-    rows.push(rowOf({ bytes: row, slot, pid: life >>> LIFE_STATE_BITS, kind, wait }));
+    const event = waitEventOf(wait, waits);
+    rows.push(rowOf({ bytes: row, slot, pid: life >>> LIFE_STATE_BITS, kind, event }));
   }
   return rows;
 }
@@ -150,16 +152,15 @@ interface RawRow {
   readonly slot: number;
   readonly pid: number;
   readonly kind: number;
-  readonly wait: number;
+  readonly event: WaitEvent | undefined;
 }
 
-function rowOf({ bytes, slot, pid, kind, wait }: RawRow): ActivityRow {
+function rowOf({ bytes, slot, pid, kind, event }: RawRow): ActivityRow {
   const view = new DataView(bytes.buffer);
   const date = (offset: number): Date | null => {
     const time = view.getFloat64(offset, true);
     return time === 0 ? null : new Date(time);
   };
-  const event = waitEventOf(wait);
   const said = STATES[view.getInt32(ACTIVITY_STATE_OFFSET, true)] ?? "idle";
   const state = event !== undefined && said === "idle" ? "active" : said;
   const role = textOf(bytes, ACTIVITY_USER_OFFSET, ACTIVITY_NAME_BYTES);

@@ -7,6 +7,7 @@
  * |---|---|---|
  * | a worker of the owner's | by his 'exit' event | it ends with him |
  * | a worker of such a worker, B | by B's, told in the slot; or with B | it ends with B |
+ * | one further down, below B | the same, or told by who is in between | it ends with B |
  * | the owner's creator P, if it watches him | he ends with it | by P's 'exit' event |
  * | another worker of P | by P's event, told in the slot | P sets the region's status |
  *
@@ -52,7 +53,7 @@ export class Admission {
     const state = life & LIFE_STATE_MASK;
     if (state !== LIFE_CLAIMED && state !== LIFE_WATCHED) return undefined;
     if (Atomics.load(this.#words, REGION_CLOSING_OFFSET / WORD_BYTES) !== 0) return "refuse";
-    if (state === LIFE_WATCHED) return (await this.#isVouchedFor(slot)) ? "admit" : "refuse";
+    if (state === LIFE_WATCHED && (await this.#isVouchedFor(slot))) return "admit";
     if (await this.#watch.confirms(life >>> LIFE_STATE_BITS)) return "admit";
     return nodeIdentity() === undefined ? "refuse" : this.#patience(slot, life);
   }

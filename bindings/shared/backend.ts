@@ -356,7 +356,7 @@ export class Backend {
   /** Rows of `pg_stat_activity`: every backend that is attached, helpers included. */
   activity(): ActivityRow[] {
     this.#mustBeAttached();
-    return activityRows(this.#attachment.buffer);
+    return activityRows(this.#handle);
   }
 
   /**

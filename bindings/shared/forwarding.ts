@@ -14,6 +14,13 @@
  * compare-and-swap from 0, and taken back where the state could not be changed: the owner believes
  * it only in a slot that is WATCHED.
  *
+ * Further down the same is done once more a level. C, which would notice the end of its worker D,
+ * is watched by B, and B puts itself in C's place in the slot, and remembers D as one of C's: when
+ * C ends D has ended. So the watcher rises until it is one whose end the owner would notice.
+ *
+ * When the region begins anew the owner says so on a channel that has the old region's name, and
+ * whoever has workers watches them for the new one, the same workers and those made meanwhile.
+ *
  * The same thread may watch the owner, if it created that one: then its slots, its workers' and its
  * own, are admitted although the owner would not notice its end, because he would not outlive it.
  * When the owner's 'exit' comes the region's status becomes CRASHED, and every call fails with
@@ -49,6 +56,28 @@ import { changed } from "./word-change.ts";
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 
 const watches = new Map<string, Forwarding>();
+/** Workers of this thread, by their thread ids, with what to tell when one ends. */
+const workers = new Set<number>();
+let seesWorkers = false;
+
+/** A worker of this thread is one for every region, whichever it was first watched for. */
+function remember(worker: WatchableWorker): void {
+  // After the exit the id is -1, so it is noted now.
+  const { threadId } = worker;
+  if (threadId < 0 || workers.has(threadId)) return;
+  workers.add(threadId);
+  worker.once("exit", () => {
+    workers.delete(threadId);
+    for (const watch of watches.values()) watch.ended(threadId);
+  });
+  for (const watch of watches.values()) watch.hasWorkers();
+}
+
+/** Sees the workers that this thread creates from now on. */
+function seeWorkers(): void {
+  if (!seesWorkers) onWorker(remember);
+  seesWorkers = true;
+}
 
 /** What {@link watchWorkers} gives. */
 export interface WorkersWatch {
@@ -86,10 +115,12 @@ export function watchWorkers(
 export function forwardingOf(handle: SharedMemoryHandle): Forwarding | undefined {
   const identity = nodeIdentity();
   if (identity === undefined) return undefined;
+  seeWorkers();
   let watch = watches.get(handle.region);
   if (watch === undefined) {
     watch = new Forwarding(handle, identity.token);
     watches.set(handle.region, watch);
+    if (workers.size > 0) watch.hasWorkers();
   }
   return watch;
 }
@@ -102,9 +133,10 @@ export class Forwarding implements WorkersWatch {
   readonly #words: Int32Array;
   /** Where slots begin, and how many there are. */
   readonly #slots: { readonly off: number; readonly size: number };
-  readonly #watched = new Set<number>();
+  /** Threads further down, each with the worker of this thread that ends after it. */
+  readonly #below = new Map<number, number>();
   readonly #backends = new Set<Attachment>();
-  readonly #forgetWorkers: () => void;
+  #successors: SuccessorChannel | undefined;
   #closed = false;
   #hasConfirmed = false;
 
@@ -114,16 +146,16 @@ export class Forwarding implements WorkersWatch {
     this.#token = token;
     this.#words = new Int32Array(handle.memory.buffer);
     this.#slots = partOf(handle.memory.buffer, PART_SLOTS);
-    this.#forgetWorkers = onWorker((worker) => this.watch(worker));
     void this.#listen();
   }
 
   watch(worker: WatchableWorker): void {
-    // After the exit the id is -1, so it is noted now.
-    const { threadId } = worker;
-    if (threadId < 0 || this.#watched.has(threadId)) return;
-    this.#watched.add(threadId);
-    worker.once("exit", () => this.#ended(threadId));
+    remember(worker);
+  }
+
+  /** This thread has workers, or one more. */
+  hasWorkers(): void {
+    this.#successors ??= awaitSuccessor(this.#region);
     this.#confirmAll();
   }
 
@@ -136,11 +168,11 @@ export class Forwarding implements WorkersWatch {
 
   leave(backend: Attachment): void {
     this.#backends.delete(backend);
-    if (this.#backends.size === 0 && this.#watched.size === 0) this.#close();
+    if (this.#backends.size === 0 && workers.size === 0) this.#close();
   }
 
   get #mustStayAwake(): boolean {
-    return this.#hasConfirmed || this.#watched.has(this.#owner);
+    return this.#hasConfirmed || workers.has(this.#owner);
   }
 
   async #listen(): Promise<void> {
@@ -156,46 +188,83 @@ export class Forwarding implements WorkersWatch {
   #close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#forgetWorkers();
     watches.delete(this.#region);
+    // After a crash another may follow.
+    if (this.#status() !== STATUS_CRASHED) this.#successors?.close();
+  }
+
+  #status(): number {
+    return Atomics.load(this.#words, REGION_STATUS_OFFSET / WORD_BYTES);
   }
 
   #isRunning(): boolean {
-    return Atomics.load(this.#words, REGION_STATUS_OFFSET / WORD_BYTES) === STATUS_RUNNING;
+    return this.#status() === STATUS_RUNNING;
   }
 
   #confirmAll(): void {
     for (let slot = 1; slot < this.#slots.size / SLOT_BYTES; slot += 1) this.#confirm(slot);
   }
 
-  /** A slot that a worker of this thread has claimed, or this thread, is WATCHED from now on. */
   #confirm(slot: number): void {
+    const life = Atomics.load(this.#words, this.#slot(slot));
+    const state = life & LIFE_STATE_MASK;
+    if (state === LIFE_CLAIMED) this.#vouch(slot, life);
+    else if (state === LIFE_WATCHED) this.#rise(slot, life);
+  }
+
+  get #mine(): number {
+    return (this.#token + 1) | (workers.has(this.#owner) ? WATCHER_SEES_OWNER : 0);
+  }
+
+  /** A slot that a worker of this thread has claimed, or this thread, is WATCHED from now on. */
+  #vouch(slot: number, life: number): void {
     const words = this.#words;
     const at = this.#slot(slot);
     const watcher = at + SLOT_WATCHER_OFFSET / WORD_BYTES;
-    const life = Atomics.load(words, at);
-    if ((life & LIFE_STATE_MASK) !== LIFE_CLAIMED) return;
-    const seesOwner = this.#watched.has(this.#owner);
     const token = life >>> LIFE_STATE_BITS;
-    if (!this.#watched.has(token) && !(seesOwner && token === this.#token)) return;
-    const mine = (this.#token + 1) | (seesOwner ? WATCHER_SEES_OWNER : 0);
-    if (Atomics.compareExchange(words, watcher, 0, mine) !== 0) return;
+    const isOwn = token === this.#token && workers.has(this.#owner);
+    if (!workers.has(token) && !isOwn) return;
+    if (Atomics.compareExchange(words, watcher, 0, this.#mine) !== 0) return;
     const next = (life & ~LIFE_STATE_MASK) | LIFE_WATCHED;
-    if (Atomics.compareExchange(words, at, life, next) === life) {
-      this.#hasConfirmed = true;
-      for (const backend of this.#backends) backend.stayAwake();
-    } else Atomics.compareExchange(words, watcher, mine, 0);
+    if (Atomics.compareExchange(words, at, life, next) === life) this.#stayAwake();
+    else Atomics.compareExchange(words, watcher, this.#mine, 0);
     this.#tellOwner();
   }
 
-  /** A worker of this thread has ended. */
-  #ended(token: number): void {
-    this.#watched.delete(token);
-    if (this.#closed || !this.#isRunning()) return;
-    const slots = token === this.#owner ? 0 : this.#slots.size / SLOT_BYTES;
-    if (token === this.#owner) this.#ownerEnded();
-    for (let slot = 1; slot < slots; slot += 1) this.#endSlot(slot, token);
+  /** The watcher of a slot is a worker of this thread: this thread takes its place. */
+  #rise(slot: number, life: number): void {
+    const words = this.#words;
+    const at = this.#slot(slot);
+    const watcher = at + SLOT_WATCHER_OFFSET / WORD_BYTES;
+    const seen = Atomics.load(words, watcher);
+    const below = (seen & ~WATCHER_SEES_OWNER) - 1;
+    if ((seen & WATCHER_SEES_OWNER) !== 0 || !workers.has(below)) return;
+    this.#below.set(life >>> LIFE_STATE_BITS, below);
+    if (Atomics.compareExchange(words, watcher, seen, this.#mine) === seen) {
+      // The slot may have become another's meanwhile, whom the same worker watches.
+      this.#below.set(Atomics.load(words, at) >>> LIFE_STATE_BITS, below);
+      this.#stayAwake();
+    }
     this.#tellOwner();
+  }
+
+  #stayAwake(): void {
+    this.#hasConfirmed = true;
+    for (const backend of this.#backends) backend.stayAwake();
+  }
+
+  /** A worker of this thread has ended, and those below it. */
+  ended(token: number): void {
+    const gone = [...this.#below].filter(([, above]) => above === token).map(([below]) => below);
+    for (const below of gone) this.#below.delete(below);
+    if (this.#closed || !this.#isRunning()) return;
+    if (token === this.#owner) this.#ownerEnded();
+    else for (const each of [token, ...gone]) this.#endSlots(each);
+    this.#tellOwner();
+  }
+
+  #endSlots(token: number): void {
+    for (let slot = 1; slot < this.#slots.size / SLOT_BYTES; slot += 1) this.#endSlot(slot, token);
   }
 
   #endSlot(slot: number, token: number): void {
@@ -235,4 +304,41 @@ export class Forwarding implements WorkersWatch {
   #slot(slot: number): number {
     return (this.#slots.off + slot * SLOT_BYTES) / WORD_BYTES;
   }
+}
+
+// ── A region that begins anew ────────────────────────────────────────────────────────────────────
+
+interface SuccessorChannel {
+  onmessage: ((message: { readonly data: SharedMemoryHandle }) => void) | null;
+  postMessage(handle: SharedMemoryHandle): void;
+  unref?(): void;
+  close(): void;
+}
+
+/** Watches for the region that follows as soon as its owner has told of it. */
+function awaitSuccessor(region: string): SuccessorChannel {
+  const channel = channelOf(region);
+  channel.onmessage = ({ data }) => {
+    channel.close();
+    forwardingOf(data);
+  };
+  return channel;
+}
+
+/** Tells threads with workers of the region that has followed another. On Node alone. @internal */
+export function tellSuccessor(region: string, handle: SharedMemoryHandle): void {
+  if (nodeIdentity() === undefined) return;
+  const channel = channelOf(region);
+  channel.postMessage(handle);
+  channel.close();
+}
+
+/** One that does not keep its thread alive. */
+function channelOf(region: string): SuccessorChannel {
+  const { BroadcastChannel } = globalThis as unknown as {
+    readonly BroadcastChannel: new (name: string) => SuccessorChannel;
+  };
+  const channel = new BroadcastChannel(`palloc ${region}`);
+  channel.unref?.();
+  return channel;
 }

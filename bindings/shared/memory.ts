@@ -31,6 +31,7 @@ import { Admission } from "./admission.ts";
 import { ownedRegions } from "./attach.ts";
 import { Backend } from "./backend.ts";
 import { checkSegments } from "./carve.ts";
+import { tellSuccessor } from "./forwarding.ts";
 import { type SharedMemoryHandle, type SharedSegment, segmentOf } from "./handle.ts";
 import { type HelperError, Helpers, type ScriptAddress } from "./helper-threads.ts";
 import { type BackendTarget, cancelBackend, terminateBackend } from "./interrupts.ts";
@@ -197,6 +198,7 @@ export class SharedMemory {
     this.#admission = new Admission(exports, this.#buffer, this.#watch);
     ownedRegions.delete(before);
     ownedRegions.set(handle.region, { admitSync: (slot) => this.#admit(slot, true) });
+    tellSuccessor(before, handle);
     return recovery;
   }
 
@@ -329,7 +331,7 @@ export class SharedMemory {
   /** Rows of `pg_stat_activity`: every backend that is attached, helpers included. */
   activity(): ActivityRow[] {
     this.#mustBeOpen();
-    return activityRows(this.#buffer);
+    return activityRows(this.#handle);
   }
 
   /**

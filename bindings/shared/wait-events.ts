@@ -31,10 +31,14 @@ import {
   WAIT_LWLOCK,
   WAIT_SINVAL_WRITE,
   WAIT_TIMEOUT,
+  WAIT_USER_CONDITION,
+  WAIT_USER_LWLOCK,
   WAIT_WAL_SYNC,
   WAIT_WAL_WRITE,
   WAIT_WAL_WRITE_LOCK,
 } from "../../assembly/common/activity-constants.ts";
+import { MAX_LWLOCKS } from "../../assembly/common/lock-constants.ts";
+import type { WaitNames } from "./named-waits.ts";
 
 /** Classes of wait events that occur here. */
 export type WaitEventType =
@@ -109,11 +113,24 @@ export function allWaitEvents(): WaitEvent[] {
   return codes.flatMap((code) => waitEventOf(code) ?? []);
 }
 
-/** What a slot's word says; undefined for 0, no wait. @internal */
-export function waitEventOf(word: number): WaitEvent | undefined {
+/**
+ * What a slot's word says; undefined for 0, no wait.
+ *
+ * @param users - names of the user's locks and conditions, which are events of their own
+ * @internal
+ */
+export function waitEventOf(word: number, users?: WaitNames): WaitEvent | undefined {
   const kind = (word >>> WAIT_CLASS_SHIFT) << WAIT_CLASS_SHIFT;
   const wait_event_type = types[kind];
   if (word === 0 || wait_event_type === undefined) return undefined;
   const lockType = kind === WAIT_LOCK ? LOCK_TYPES[word - kind] : undefined;
-  return { wait_event_type, wait_event: names[word] ?? lockType ?? "Extension" };
+  const wait_event = names[word] ?? lockType ?? userEvent(word, users) ?? "Extension";
+  return { wait_event_type, wait_event };
+}
+
+function userEvent(word: number, users: WaitNames | undefined): string | undefined {
+  const number = word & (MAX_LWLOCKS - 1);
+  const first = word - number;
+  if (first === WAIT_USER_LWLOCK) return users?.locks[number];
+  return first === WAIT_USER_CONDITION ? users?.conditions[number] : undefined;
 }

@@ -33,6 +33,7 @@ import { PART_SINVAL, ST_BUSY, ST_MISS, ST_OK, ST_WAIT } from "../../assembly/co
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { Engine } from "./engine.ts";
 import { owner } from "./operations.ts";
+import type { Watch } from "./setting.ts";
 import type { Actor, Operation, Script } from "./steps.ts";
 import { simulationModule, WORD_SHIFT, type World } from "./world.ts";
 
@@ -321,6 +322,7 @@ export function catalogEngine(
   { backends, behind = 0 }: CatalogConfiguration,
   plant: CatalogPlant = {},
   module: WasmModule = simulation,
+  watch?: Watch,
 ): Engine {
   return new Engine({
     module,
@@ -333,6 +335,7 @@ export function catalogEngine(
     prepare: (world) => prepare(world, behind),
     check: () => undefined,
     close: ({ world }) => leftOfCatalog(world),
+    ...(watch === undefined ? {} : { watch }),
   });
 }
 

@@ -60,3 +60,13 @@ export const halfDone: LockConfiguration = {
   ],
   victims: 0,
 };
+
+/** The second looks when it has let others go on. */
+export const oneLate: LockConfiguration = {
+  name: "two crosswise, the second looks later",
+  lockers: [
+    { holds: [["1", EXCLUSIVE]], wants: [["2", EXCLUSIVE]] },
+    { holds: [["2", EXCLUSIVE]], wants: [["1", EXCLUSIVE]], late: true },
+  ],
+  victims: 1,
+};

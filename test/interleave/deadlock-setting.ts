@@ -9,8 +9,11 @@
 
 import {
   CACHE_LINE_BYTES,
+  LIFE_DEAD,
+  LIFE_STATE_MASK,
   OWNER_MASK,
   PART_LOCK_RECORDS,
+  SLOT_BYTES,
   ST_BUSY,
   ST_DEADLOCK,
   ST_WAIT,
@@ -27,7 +30,7 @@ import { tagOf } from "../support/object-locks.ts";
 import { conflict } from "../twin/lock-manager.ts";
 import { Engine } from "./engine.ts";
 import { owner } from "./operations.ts";
-import type { Watch } from "./setting.ts";
+import { together, type Watch } from "./setting.ts";
 import type { Actor, Operation, Script } from "./steps.ts";
 import { simulationModule, WORD_SHIFT, type World } from "./world.ts";
 
@@ -54,6 +57,8 @@ export interface LockConfiguration {
   readonly victims: number;
 }
 
+/** Address of a word of the region that is never written: its version. */
+const NEVER_WRITTEN = 4;
 const LOCKS = 3;
 const OBJECTS = ["1", "2", "3"];
 const BOTH_LEVELS = 3;
@@ -74,6 +79,7 @@ export interface LockEngine {
 export function lockEngine(
   { lockers, victims: expected }: LockConfiguration,
   module: WasmModule = simulationModule(),
+  watch?: Watch,
 ): LockEngine {
   const victims = new Set<number>();
   const heads: number[] = [];
@@ -88,7 +94,7 @@ export function lockEngine(
     },
     check: ({ world }) => sharedInConflict(world, heads),
     close: ({ world, dead }) => leftOfLocks(world) ?? miscounted(victims, expected, dead),
-    watch: forgetting(victims),
+    watch: together(forgetting(victims), watch),
   });
   return { engine, victims };
 }
@@ -115,10 +121,21 @@ function* take(actor: Actor, [object, mode]: Wanted, late: boolean): Operation<b
   const status = yield* patiently(() => x.lockAcquire(...tagOf(object), mode, LEVEL_SESSION));
   if (status !== ST_WAIT) return status !== ST_DEADLOCK;
   if (late) yield { do: "tired" };
+  const before = actor.once({ at: NEVER_WRITTEN, writes: false, act: knownDead });
   const found = yield* patiently(() => x.lockCheckDeadlock());
+  // Every cycle here goes through all that are in the scene.
+  if (found === ST_DEADLOCK && before) throw new Error("a deadlock with the dead");
   if (found === ST_DEADLOCK) return false;
   yield* sleepUntilGranted(actor);
   return true;
+}
+
+/** Whether the owner has found out that a backend is dead, and has not repaired it yet. */
+function knownDead(world: World): boolean {
+  const lives = Array.from({ length: world.slots }, (_, slot) => {
+    return world.u32[(world.at.slots + slot * SLOT_BYTES) >>> WORD_SHIFT] ?? 0;
+  });
+  return lives.some((life) => (life & LIFE_STATE_MASK) === LIFE_DEAD);
 }
 
 function* sleepUntilGranted({ x }: Actor): Operation<void> {

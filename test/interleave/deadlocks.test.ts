@@ -6,12 +6,19 @@
 // held at the same time (deadlock-setting.ts). Planted mistakes show that all that is seen.
 
 import { describe, expect, it } from "vitest";
-import { circle, crosswise, halfDone, lateCrosswise, readers } from "./deadlock-configurations.ts";
+import {
+  circle,
+  crosswise,
+  halfDone,
+  lateCrosswise,
+  oneLate,
+  readers,
+} from "./deadlock-configurations.ts";
 import { type LockConfiguration, lockEngine } from "./deadlock-setting.ts";
 import type { Engine } from "./engine.ts";
 import { compileMutant } from "./hunt.ts";
 import { type Mutant, mutant } from "./mutants.ts";
-import { parseSchedule } from "./schedule.ts";
+import { parseSchedule, TO_THE_END } from "./schedule.ts";
 import { searchAll, searchByChance } from "./search.ts";
 
 const SEED = 20260727;
@@ -74,6 +81,31 @@ describe("the deadlock detector", () => {
     },
     LIMIT_MS,
   );
+});
+
+/**
+ * One of two that entangle themselves dies in its sleep, the owner of the region goes so many steps
+ * of its repair, and the other looks for a deadlock then; returns how many steps there are.
+ */
+function lookBesideTheDead(engine: Engine): number {
+  const asleep = parseSchedule("o a b a0!");
+  for (let steps = 1; ; steps += 1) {
+    engine.run([...asleep, { fiber: 0, steps, dies: false }, ...parseSchedule("b")]);
+    if (engine.segments[asleep.length]?.steps === TO_THE_END) return steps;
+  }
+}
+
+describe("a deadlock with the dead", () => {
+  it("is none: whoever looks in the midst of their repair waits for what they held", () => {
+    expect(lookBesideTheDead(lockEngine(oneLate).engine)).toBeGreaterThan(10);
+  });
+
+  it("would be found by who takes them for waiting", async () => {
+    const gone = "Slot.at(backend).isGone() ? IS_GONE : 0";
+    const mistake = mutant("the dead wait", "lmgr/waits-for.ts", gone, "0");
+    const { engine } = lockEngine(oneLate, await compileMutant(mistake));
+    expect(() => lookBesideTheDead(engine)).toThrow("a deadlock with the dead");
+  });
 });
 
 interface Planted {

@@ -5,6 +5,7 @@ import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { Engine } from "./engine.ts";
 import { brokenLock, leftOfLocks, lockWatch } from "./lock-beliefs.ts";
 import {
+  adding,
   advisory,
   cancelling,
   type LockAct,
@@ -19,7 +20,7 @@ import {
 } from "./lock-operations.ts";
 import { owner } from "./operations.ts";
 import { parseSchedule } from "./schedule.ts";
-import type { Watch } from "./setting.ts";
+import { together, type Watch } from "./setting.ts";
 import type { Script } from "./steps.ts";
 import { simulationModule } from "./world.ts";
 
@@ -53,6 +54,7 @@ export const lockPairs: readonly LockConfiguration[] = [
   group("weak + strong", locking(table, weak), locking(table, everything)),
   group("weak twice + strong", lockingTwice(table, weak), locking(table, everything)),
   group("weak, stronger + strong", upgrading(table, weak, 3), locking(table, everything)),
+  group("weak, stronger at once + strong", adding(table, weak, 3), locking(table, everything)),
   group("weak, strong + strong", upgrading(table, weak, exclusive), locking(table, exclusive)),
   group("weak + cancelled strong", locking(table, weak), cancelling(table, everything)),
   group("weak + strong that does not wait", locking(table, weak), tryingLock(table, everything)),
@@ -105,13 +107,12 @@ export const lockTrios: readonly LockConfiguration[] = [
 
 const simulation: WasmModule = simulationModule();
 
-/** An engine over the simulation build or another of the kind; `races` watches as well. */
+/** An engine over the simulation build or another of the kind; `watch` watches as well. */
 export function lockEngine(
   { backends }: LockConfiguration,
   module: WasmModule = simulation,
-  races?: Watch,
+  watch?: Watch,
 ): Engine {
-  const beliefs = lockWatch();
   return new Engine({
     module,
     buffers: 1,
@@ -120,24 +121,8 @@ export function lockEngine(
     prepare: (world) => world.instance(0).startAt(1, 0),
     check: brokenLock,
     close: leftOfLocks,
-    watch: races === undefined ? beliefs : both(races, beliefs),
+    watch: together(lockWatch(), watch),
   });
-}
-
-function both(first: Watch, second: Watch): Watch {
-  return {
-    imports: (slot) => ({ ...second.imports(slot), ...first.imports(slot) }),
-    begin: (engine) => {
-      first.begin(engine);
-      second.begin(engine);
-    },
-    atomic: (fiber, kind, at) => first.atomic(fiber, kind, at),
-    bytes: (fiber, at, write) => first.bytes(fiber, at, write),
-    died: (fiber) => {
-      first.died(fiber);
-      second.died(fiber);
-    },
-  };
 }
 
 /** Runs a schedule again from its text. */

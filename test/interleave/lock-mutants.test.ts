@@ -13,7 +13,7 @@ describe("a mistake planted in heavyweight locks", () => {
   it.each(lockMutants.filter(({ name }) => name.startsWith("a strong lock looks")))(
     "is found: $name",
     async (mutant) => {
-      const found = huntLocks(await compileMutant(mutant), MINUTE_MS, SEED);
+      const found = huntLocks(mutant, await compileMutant(mutant), MINUTE_MS, SEED);
       expect(found?.error.reason).toMatch(/hold modes/);
     },
     2 * MINUTE_MS,

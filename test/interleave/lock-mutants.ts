@@ -1,5 +1,5 @@
 // Mistakes planted in heavyweight locks, to see that the searches find them, and the hunt for them:
-// with growing bounds, then by chance.
+// in the scene that a mistake is about, then in all with growing bounds, then by chance.
 
 import type { WasmModule } from "../../bindings/abi/wasm-types.ts";
 import { type LockConfiguration, lockEngine, lockPairs, lockTrios } from "./lock-configurations.ts";
@@ -7,8 +7,18 @@ import { type Mutant, mutant } from "./mutants.ts";
 import { ScheduleError } from "./schedule.ts";
 import { type Bounds, OutOfTime, searchAll, searchByChance, spentMs } from "./search.ts";
 
+/** A mistake, and the configuration that it is hunted in first, where few can show it. */
+export interface LockMutant extends Mutant {
+  readonly scene?: string;
+}
+
+/** A mistake that shows in one scene. */
+function inScene(scene: string, mistake: Mutant): LockMutant {
+  return { ...mistake, scene };
+}
+
 /** Mistakes in heavyweight locks. */
-export const lockMutants: readonly Mutant[] = [
+export const lockMutants: readonly LockMutant[] = [
   {
     name: "a strong lock looks at fast paths before it sets the flag",
     patches: [
@@ -30,11 +40,14 @@ export const lockMutants: readonly Mutant[] = [
     "    if (Strong.isSet(hash) && entry.swapWord(taken, 0)) return ST_MISS;\n",
     "",
   ),
-  mutant(
-    "a mode is added to an entry by a plain store",
-    "lmgr/lock-fast-path.ts",
-    "    if (Strong.isSet(hash) || !entry.swapWord(word, taken)) return ST_MISS;\n",
-    "    if (Strong.isSet(hash)) return ST_MISS;\n    entry.setWord(taken);\n",
+  inScene(
+    "weak, stronger at once + strong",
+    mutant(
+      "a mode is added to an entry by a plain store",
+      "lmgr/lock-fast-path.ts",
+      "    if (Strong.isSet(hash) || !entry.swapWord(word, taken)) return ST_MISS;\n",
+      "    if (Strong.isSet(hash)) return ST_MISS;\n    entry.setWord(taken);\n",
+    ),
   ),
   mutant(
     "an entry is moved by a plain store",
@@ -117,29 +130,32 @@ export const lockMutants: readonly Mutant[] = [
     "      LockWake.scan(hash, tag);\n      record.setWord(0);",
     "      record.setWord(0);",
   ),
-  mutant(
-    "who repairs does not look at queues that the dead one did not come to",
-    "lmgr/lock-reap.ts",
-    "      if ((hash & LOCK_PARTITION_MASK) == partition) LockWake.scan(hash, tag);",
-    "",
+  inScene(
+    "weak + strong",
+    mutant(
+      "who repairs leaves half moved records",
+      "lmgr/lock-reap.ts",
+      "    LockReap.endMoves(partition);\n",
+      "",
+    ),
   ),
-  mutant(
-    "who repairs leaves half moved records",
-    "lmgr/lock-reap.ts",
-    "    LockReap.endMoves(partition);\n",
-    "",
+  inScene(
+    "weak + strong",
+    mutant(
+      "who repairs takes every half moved record for moved",
+      "lmgr/lock-reap.ts",
+      "      if (isMoved) FastPath.finish(hash, tag, reference);",
+      "      if (isMoved || at == 0) FastPath.finish(hash, tag, reference);",
+    ),
   ),
-  mutant(
-    "who repairs takes every half moved record for moved",
-    "lmgr/lock-reap.ts",
-    "      if (isMoved) FastPath.finish(hash, tag, reference);",
-    "      if (isMoved || at == 0) FastPath.finish(hash, tag, reference);",
-  ),
-  mutant(
-    "who repairs leaves strong flags",
-    "lmgr/lock-reap.ts",
-    "      Strong.clearIfUnused(slot);",
-    "      if (slot == 9999) Strong.clearIfUnused(slot);",
+  inScene(
+    "weak, strong + strong",
+    mutant(
+      "who repairs leaves strong flags",
+      "lmgr/lock-reap.ts",
+      "      Strong.clearIfUnused(slot);",
+      "      if (slot == 9999) Strong.clearIfUnused(slot);",
+    ),
   ),
   mutant(
     "who repairs leaves the fast path of the dead",
@@ -167,6 +183,7 @@ const CHANCE_STEPS = 100_000;
 
 /** Searches until a schedule fails; undefined when time is up. @param module - with the mistake */
 export function huntLocks(
+  { scene }: LockMutant,
   module: WasmModule,
   milliseconds: number,
   seed: number,
@@ -174,8 +191,13 @@ export function huntLocks(
   const begin = spentMs();
   const spent = (): number => spentMs() - begin;
   const all = [...lockPairs, ...lockTrios];
-  for (const [bounds, each] of stages) {
-    for (const configuration of bounds.preemptions === 0 ? all : lockPairs) {
+  const first = all.filter(({ name }) => name === scene);
+  const aimed = stages.map(([bounds]) => [bounds, milliseconds, first] as const);
+  const wide = stages.map(([bounds, each]) => {
+    return [bounds, each, bounds.preemptions === 0 ? all : lockPairs] as const;
+  });
+  for (const [bounds, each, configurations] of [...aimed, ...wide]) {
+    for (const configuration of configurations) {
       if (spent() > milliseconds) return undefined;
       const error = failureOf(() =>
         searchAll(lockEngine(configuration, module), bounds, { milliseconds: each }),

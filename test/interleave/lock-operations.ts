@@ -120,6 +120,17 @@ export function upgrading(words: TagWords, low: number, high: number): LockAct {
   };
 }
 
+/** Takes a lock in one mode and at once in another. */
+export function adding(words: TagWords, first: number, second: number): LockAct {
+  return function* add(actor) {
+    yield* take(actor, words, first);
+    yield* take(actor, words, second);
+    yield* keep();
+    yield* give(actor, words, second);
+    yield* give(actor, words, first);
+  };
+}
+
 /** Takes several locks; gives all of them back at once. */
 export function lockingAll(...locks: readonly (readonly [TagWords, number])[]): LockAct {
   return function* lockAll(actor) {

@@ -24,6 +24,7 @@ import {
 import type { Routine } from "../../bindings/shared/routine.ts";
 import { Engine } from "./engine.ts";
 import { drive, type Parts, partsOf } from "./parts.ts";
+import type { Watch } from "./setting.ts";
 import type { Actor, Operation, Script } from "./steps.ts";
 import { simulationModule, WORD_SHIFT, type World } from "./world.ts";
 
@@ -293,6 +294,7 @@ export const conditions: readonly LockConfiguration[] = [
 export function lockEngine(
   { backends, call = false }: LockConfiguration,
   module: WasmModule = simulationModule(),
+  watch?: Watch,
 ): Engine {
   return new Engine({
     module,
@@ -304,5 +306,6 @@ export function lockEngine(
     },
     check: brokenLock,
     close: lockLeft,
+    ...(watch === undefined ? {} : { watch }),
   });
 }

@@ -11,10 +11,25 @@
 // Words that are racy on purpose stand in RACY, with the reason; nothing else is excused.
 
 import {
+  CATALOG_GRANULE_SHIFT,
+  ENTRY_HEADER_BYTES,
+  SINVAL_CATALOG_OFFSET,
+} from "../../assembly/common/cache-constants.ts";
+import {
+  BACKEND_KINDS,
   BLOCK_BYTES,
   COLUMN_HEADER_BYTES,
+  COUNTER_READ_TIME,
+  COUNTERS_BYTES,
+  IO_ROW_BYTES,
+  PART_CATALOG,
+  PART_DEADLOCK,
+  PART_FAST_PATH,
+  PART_LOCK_PARTITIONS,
   PART_LOCK_RECORDS,
   PART_LOCK_TABLE,
+  PART_SINVAL,
+  PART_STRONG,
 } from "../../assembly/common/constants.ts";
 import { LOCK_RECORD_BYTES } from "../../assembly/common/lock-constants.ts";
 import type { HostFunctions } from "../../bindings/abi/load.ts";
@@ -28,6 +43,10 @@ import {
 } from "./engine.ts";
 import type { Watch } from "./setting.ts";
 import { DESC_BYTES, FIELD_BLOCK, FIELD_FILE, WORD_SHIFT, type World } from "./world.ts";
+
+/** Of the catalog's header: where its entries begin. */
+const CATALOG_FIRST_OFFSET = 28;
+const WORD_BYTES = 1 << WORD_SHIFT;
 
 /** Words that are touched without order on purpose. */
 interface Racy {
@@ -68,6 +87,28 @@ export const RACY: readonly Racy[] = [
       return offset >= 0 && offset < recordBytes && field === RECORD_NEXT;
     },
   },
+  {
+    name: "entries of the catalog cache",
+    why: "a walk compares header and keys plainly, then holds, then looks at the state and compares",
+    covers: (world, address) => {
+      const header = world.u32[(world.part(PART_SINVAL)[0] + SINVAL_CATALOG_OFFSET) >>> WORD_SHIFT];
+      const first = world.u32[((header ?? 0) + CATALOG_FIRST_OFFSET) >>> WORD_SHIFT] ?? 0;
+      const [start, bytes] = world.part(PART_CATALOG);
+      const inside = bytes > 0 && address >= first && address < start + bytes;
+      // Schedules have keys of one word.
+      const keyEnd = ENTRY_HEADER_BYTES + WORD_BYTES;
+      return inside && (address - first) % (1 << CATALOG_GRANULE_SHIFT) < keyEnd;
+    },
+  },
+  {
+    name: "times of the departed",
+    why: "Binaryen reads such a word a second time, plainly, as f64; the exchange notices a change",
+    covers: (world, address) => {
+      const offset = address - world.at.departed;
+      const inside = offset >= 0 && offset < BACKEND_KINDS * COUNTERS_BYTES;
+      return inside && offset % IO_ROW_BYTES >= COUNTER_READ_TIME;
+    },
+  },
 ];
 
 /** Word of a lock record that links it to the next. */
@@ -85,6 +126,8 @@ const PLAIN_WRITE = 1;
 const ATOMIC_READ = 2;
 const ATOMIC_WRITE = 3;
 const KINDS = 4;
+const KIND_NAMES = ["plain load", "plain store", "atomic load", "atomic store"] as const;
+type Access = readonly [fiber: number, kind: number];
 /** Kinds that an access must be ordered after. */
 const CONFLICTS: readonly (readonly number[])[] = [
   [PLAIN_WRITE, ATOMIC_WRITE],
@@ -108,8 +151,10 @@ export class RaceCheck implements Watch {
   #last = new Uint32Array(0);
   readonly #touchedUnits: number[] = [];
   readonly #touchedWords: number[] = [];
-  /** Address of the atomic access that a fiber is about to make. */
+  /** Address of the atomic access that a fiber is about to make, and what it is. */
   readonly #announced: number[] = [];
+  /** What an atomic store of a fiber has overwritten in #left: from f × fibers. */
+  #overwritten = new Uint32Array(0);
 
   imports(slot: number): HostFunctions {
     const same = (_id = 0, value = 0): number => value;
@@ -155,10 +200,31 @@ export class RaceCheck implements Watch {
     if (kind !== STEP_STORE) this.#join(this.#clocks, fiber, this.#left, word);
     this.#access(fiber, kind === STEP_LOAD ? ATOMIC_READ : ATOMIC_WRITE, at, UNIT_BYTES);
     if (kind === STEP_LOAD) return;
-    this.#touchedWords.push(word);
-    if (kind === STEP_STORE) this.#left.fill(0, word * this.#fibers, (word + 1) * this.#fibers);
-    this.#join(this.#left, word, this.#clocks, fiber);
+    if (kind === STEP_STORE) {
+      this.#overwritten.fill(0, fiber * this.#fibers, (fiber + 1) * this.#fibers);
+      this.#join(this.#overwritten, fiber, this.#left, word);
+    }
+    this.#leave(fiber, word, kind === STEP_STORE);
     this.#tick(fiber);
+  }
+
+  /** Leaves a fiber's clock in a word, instead of others' or beside them. */
+  #leave(fiber: number, word: number, overwrites: boolean): void {
+    this.#touchedWords.push(word);
+    if (overwrites) this.#left.fill(0, word * this.#fibers, (word + 1) * this.#fibers);
+    this.#join(this.#left, word, this.#clocks, fiber);
+  }
+
+  /** An atomic access was announced by its address alone, as if of a word: here is its width. */
+  #widened(fiber: number, kind: number, at: number, bytes: number): void {
+    const word = at >>> WORD_SHIFT;
+    // Other bytes of the word are others' words.
+    if (bytes < WORD_BYTES && kind === PLAIN_WRITE) {
+      this.#join(this.#left, word, this.#overwritten, fiber);
+    }
+    if (bytes <= WORD_BYTES) return;
+    if (kind === PLAIN_READ) this.#join(this.#clocks, fiber, this.#left, word + 1);
+    else this.#leave(fiber, word + 1, true);
   }
 
   bytes(fiber: number, at: number, write: boolean): void {
@@ -173,6 +239,9 @@ export class RaceCheck implements Watch {
   #told(fiber: number, kind: number, at: number, bytes: number): void {
     if (this.#announced[fiber] === at) {
       this.#announced[fiber] = -1;
+      this.#widened(fiber, kind, at, bytes);
+      const atomic = kind === PLAIN_READ ? ATOMIC_READ : ATOMIC_WRITE;
+      this.#access(fiber, atomic, at + UNIT_BYTES, bytes - UNIT_BYTES);
       return;
     }
     this.#access(fiber, kind, at, bytes);
@@ -187,7 +256,7 @@ export class RaceCheck implements Watch {
         const known = this.#clocks[fiber * this.#fibers + other] ?? 0;
         for (const against of CONFLICTS[kind] ?? []) {
           if ((this.#last[base + other * KINDS + against] ?? 0) > known) {
-            this.#excuse(address, fiber, other);
+            this.#excuse(address, [fiber, kind], [other, against]);
           }
         }
       }
@@ -196,11 +265,12 @@ export class RaceCheck implements Watch {
     }
   }
 
-  #excuse(address: number, fiber: number, other: number): void {
+  #excuse(address: number, one: Access, other: Access): void {
     const world = (this.#engine as Engine).world;
     const racy = RACY.find(({ covers }) => covers(world, address));
     if (racy === undefined) {
-      throw new Error(`backends ${fiber} and ${other} race for ${placeOf(world, address)}`);
+      const words = [one, other].map(([fiber, kind]) => `${KIND_NAMES[kind]} of backend ${fiber}`);
+      throw new Error(`${words.join(" and ")} race for ${placeOf(world, address)}`);
     }
     this.used.add(racy.name);
   }
@@ -226,17 +296,32 @@ export class RaceCheck implements Watch {
     this.#touchedWords.length = 0;
     this.#clocks = new Uint32Array(this.#fibers * this.#fibers);
     this.#left = new Uint32Array(words * this.#fibers);
+    this.#overwritten = new Uint32Array(this.#fibers * this.#fibers);
     this.#last = new Uint32Array(words * 2 * this.#fibers * KINDS);
   }
 }
 
 /** An address in words. */
-export function placeOf({ at }: World, address: number): string {
-  const parts = Object.entries(at)
+export function placeOf(world: World, address: number): string {
+  const parts = [...Object.entries(world.at), ...partsOfLocks(world)]
     .filter(([name, start]) => !/Mask|columnBytes/.test(name) && start <= address)
     .sort(([, a], [, b]) => b - a);
   const [name = "the header", start = 0] = parts[0] ?? [];
   const offset = address - start;
   const half = name === "blocks" ? `, half ${Math.floor(offset / HALF_BYTES)}` : "";
   return `${name} + ${offset}${half}`;
+}
+
+function partsOfLocks(world: World): [name: string, start: number][] {
+  const of = (part: number): number => world.part(part)[0];
+  return [
+    ["lock records", of(PART_LOCK_RECORDS)],
+    ["chains of locks", of(PART_LOCK_TABLE)],
+    ["lock partitions", of(PART_LOCK_PARTITIONS)],
+    ["strong flags", of(PART_STRONG)],
+    ["fast paths", of(PART_FAST_PATH)],
+    ["deadlocks", of(PART_DEADLOCK)],
+    ["invalidations", of(PART_SINVAL)],
+    ["catalog entries", of(PART_CATALOG)],
+  ];
 }

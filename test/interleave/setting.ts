@@ -54,6 +54,30 @@ export interface Watch {
   died(fiber: number): void;
 }
 
+/** Tells both of everything. */
+export function together(one: Watch, other: Watch | undefined): Watch {
+  if (other === undefined) return one;
+  return {
+    imports: (slot) => ({ ...one.imports(slot), ...other.imports(slot) }),
+    begin: (engine) => {
+      one.begin(engine);
+      other.begin(engine);
+    },
+    atomic: (fiber, kind, at) => {
+      one.atomic(fiber, kind, at);
+      other.atomic(fiber, kind, at);
+    },
+    bytes: (fiber, at, write) => {
+      one.bytes(fiber, at, write);
+      other.bytes(fiber, at, write);
+    },
+    died: (fiber) => {
+      one.died(fiber);
+      other.died(fiber);
+    },
+  };
+}
+
 /** The number of the lowest bit of a mask. */
 export function lowestOf(mask: number): number {
   return 31 - Math.clz32(mask & -mask);

@@ -81,6 +81,37 @@ describe.each(builds)("%s build", (_, checked) => {
     expect(await c?.call("acquireOrWait", "plain")).toBe(true);
   });
 
+  it("who waits is seen to: by the lock's name, by the condition's, or at its latch", async () => {
+    const shared = await region(checked);
+    const [holder, alone, sharing, look, sleeper] = await several(shared, 5);
+    if (holder === undefined) return;
+    await holder.call("acquire", "called");
+    const waits = [
+      alone?.call("acquire", "called"),
+      sharing?.call("acquire", "called", "shared"),
+      look?.call("acquireOrWait", "called"),
+      sleeper?.call("consume", "filled", "plain", 1),
+    ];
+    const events = (): string[] => {
+      const rows = shared.activity().filter(({ wait_event }) => wait_event !== null);
+      return rows.map((row) => `${row.wait_event_type} ${row.wait_event}`).sort();
+    };
+    const expected = ["Extension filled", "LWLock called", "LWLock called", "LWLock called"];
+    await untilTrue(() => events().join() === expected.join());
+    await holder.call("produce", "filled", "plain", 1, true);
+    await holder.call("release", "called");
+    const wakes = holder.call("waitLatch");
+    await untilTrue(() => events().includes("Extension Extension"));
+    await sleeper?.call("setLatch", await slotOf(shared, holder));
+    expect(await wakes).toBe(true);
+    const ends = [alone, sharing, look, sleeper].map(async (worker, index) => {
+      await waits[index];
+      if (index < 2) await worker?.call("release", "called");
+    });
+    await Promise.all(ends);
+    expect(events()).toEqual([]);
+  });
+
   it("a share holder that is ended is waited for no longer", async () => {
     const shared = await region(checked);
     const [a, b] = await several(shared, 2);

@@ -130,16 +130,103 @@ describe("a worker of a worker", () => {
     expect(slots(shared)).toEqual([]);
   });
 
-  it("one level further down is refused: its end would not reach the owner", async () => {
+  it("of a region that began anew attaches to it, when its creator has or only watched", async () => {
+    for (const attaches of [true, false]) {
+      const shared = await region();
+      const top = family();
+      await top.call("", "spawn", "child");
+      await top.call("", "watch", shared.handle, ["child"]);
+      if (attaches) await top.call("", "attach", shared.handle);
+      await top.call("child", "attach", shared.handle);
+      for (let round = 0; round < 3; round += 1) {
+        const again = new Promise((resolve) => shared.onRestart(resolve));
+        shared.poison("to begin anew");
+        await again;
+        await top.call("", "spawn", `late ${round}`);
+        for (const name of ["child", `late ${round}`]) {
+          expect(await top.call(name, "attach", shared.handle)).toBeGreaterThan(0);
+        }
+        const died = deaths(shared, 1);
+        await top.call("", "kill", `late ${round}`);
+        await died;
+        expect(slots(shared)).toEqual([1]);
+      }
+    }
+  });
+});
+
+describe("workers further down", () => {
+  /** A worker, its child, that one's, and so on, each attached to the region; slots 1, 2, … */
+  async function dynasty(shared: SharedMemory, levels: number): Promise<Family> {
+    const top = family();
+    await top.call("", "attach", shared.handle);
+    await top.call("", "create", "t");
+    for (let level = 1, path = ""; level < levels; level += 1) {
+      await top.call(path, "spawn", "child");
+      path = path === "" ? "child" : `${path}/child`;
+      expect(await top.call(path, "attach", shared.handle)).toBe(level + 1);
+    }
+    return top;
+  }
+
+  it.each([
+    { name: "the lowest", killer: "child/child", gone: [4] },
+    { name: "one in the middle", killer: "child", gone: [3, 4] },
+    { name: "the first but one", killer: "", gone: [2, 3, 4] },
+  ])("attach, and all that end with $name are repaired", async ({ killer, gone }) => {
+    const shared = await region();
+    const top = await dynasty(shared, 4);
+    await top.call("child/child/child", "lock", "t");
+    const died = deaths(shared, gone.length);
+    await top.call(killer, "kill", "child");
+    expect((await died).map(({ slot }) => slot).sort()).toEqual(gone);
+    await top.call("", "read", "t");
+  });
+
+  it("end with the first, and are repaired with it", async () => {
+    const shared = await region();
+    const top = await dynasty(shared, 4);
+    const died = deaths(shared, 4);
+    await top.terminate();
+    expect((await died).map(({ slot }) => slot).sort()).toEqual([1, 2, 3, 4]);
+    expect(slots(shared)).toEqual([]);
+  });
+
+  it("attach to a region that began anew", async () => {
+    const shared = await region();
+    const top = await dynasty(shared, 3);
+    const again = new Promise((resolve) => shared.onRestart(resolve));
+    shared.poison("to begin anew");
+    await again;
+    expect(await top.call("child/child", "attach", shared.handle)).toBe(1);
+    const died = deaths(shared, 1);
+    await top.call("", "kill", "child");
+    expect(await died).toMatchObject([{ slot: 1 }]);
+  });
+
+  it("whom one in between does not watch are refused", async () => {
     const shared = await region();
     const top = family();
     await top.call("", "attach", shared.handle);
     await top.call("", "spawn", "child");
-    await top.call("child", "attach", shared.handle);
-    await top.call("child", "spawn", "grandchild");
-    await expect(top.call("child/grandchild", "attach", shared.handle)).rejects.toMatchObject({
+    await top.call("child", "spawn", "child");
+    await expect(top.call("child/child", "attach", shared.handle)).rejects.toMatchObject({
       code: "57P03",
     });
+  });
+
+  it("of the owner's creator attach when that watches the owner", async () => {
+    const owner = family();
+    const handle = await owner.call("", "own", settings);
+    watchWorkers(handle, [owner.worker]);
+    const sibling = family();
+    await sibling.call("", "attach", handle);
+    await sibling.call("", "spawn", "child");
+    await sibling.call("child", "attach", handle);
+    await sibling.call("child", "spawn", "child");
+    expect(await sibling.call("child/child", "attach", handle)).toBe(3);
+    await sibling.call("", "kill", "child");
+    while ((await owner.call("", "clients")).length > 1) await new Promise(setImmediate);
   });
 });
 
@@ -159,15 +246,15 @@ describe("an owner that is a worker", () => {
   }
 
   it("refuses its creator, who would not notice its end, until that watches it", async () => {
-    const owner = family();
-    const handle = await owner.call("", "own", settings);
-    await expect(Backend.attach(handle)).rejects.toMatchObject({
+    const creator = family();
+    await creator.call("", "spawn", "owner");
+    const handle = await creator.call("owner", "own", settings);
+    await expect(creator.call("", "attach", handle)).rejects.toMatchObject({
       code: "57P03",
       hint: expect.stringContaining("watchWorkers(handle, [worker])"),
     });
-    watchWorkers(handle, [owner.worker]);
-    using backend = await Backend.attach(handle);
-    expect(backend.slot).toBe(1);
+    await creator.call("", "watch", handle, ["owner"]);
+    expect(await creator.call("", "attach", handle)).toBe(1);
   });
 
   it.each(["exit", "throwUncaught"] as const)(
