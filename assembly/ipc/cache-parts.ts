@@ -25,7 +25,6 @@ import {
 } from "../common/cache-constants";
 import { CACHE_LINE_BYTES, PART_SINVAL } from "../common/constants";
 import { Region } from "./region";
-import { RegionPlan } from "./region-plan";
 
 const KILOBYTE_SHIFT: u32 = 10;
 /** What no memory holds; keeps the arithmetic within its words. */
@@ -56,8 +55,8 @@ export class CatalogHeader {
 export class CacheParts {
   /** Bytes of the ring, or of the cache. */
   static bytes(part: u32): u64 {
-    if (RegionPlan.catalog == 0) return 0;
-    const backends = RegionPlan.backends;
+    if (Region.get().catalogKilobytes == 0) return 0;
+    const backends = Region.get().backends;
     if (part == PART_SINVAL) return CacheParts.messages(backends) + CacheParts.ringBytes();
     const pages = CacheParts.pageCount();
     return CacheParts.before(backends, pages) + ((<u64>pages) << CATALOG_PAGE_SHIFT);
@@ -76,7 +75,7 @@ export class CacheParts {
     header.heads = header.names + CATALOGS * CATALOG_NAME_BYTES;
     header.classes = header.heads + CacheParts.headCount(pages) * sizeof<u32>();
     header.holds = header.classes + Align.up(pages * sizeof<u32>(), CACHE_LINE_BYTES);
-    header.first = cache + <u32>CacheParts.before(RegionPlan.backends, pages);
+    header.first = cache + <u32>CacheParts.before(region.backends, pages);
   }
 
   /** Offset of the messages in the ring's part. */
@@ -89,7 +88,7 @@ export class CacheParts {
   }
 
   private static pageCount(): u32 {
-    const pages = RegionPlan.catalog >>> (CATALOG_PAGE_SHIFT - KILOBYTE_SHIFT);
+    const pages = Region.get().catalogKilobytes >>> (CATALOG_PAGE_SHIFT - KILOBYTE_SHIFT);
     return min<u32>(max<u32>(pages, 1), MOST_PAGES);
   }
 

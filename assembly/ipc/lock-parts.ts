@@ -35,7 +35,6 @@ import {
   STRONG_SLOTS,
 } from "../common/lock-constants";
 import { Region } from "./region";
-import { RegionPlan } from "./region-plan";
 
 /** No memory holds as many records; also what keeps the arithmetic within its words. */
 const MOST_RECORDS: u64 = 1 << 26;
@@ -49,8 +48,8 @@ export class LockParts {
 
   /** Bytes that one of these parts asks for. */
   static bytes(part: u32): u64 {
-    const backends = RegionPlan.backends;
-    const locks = RegionPlan.locks;
+    const backends = Region.get().backends;
+    const locks = Region.get().locksPerBackend;
     if (locks == 0) return 0;
     switch (part) {
       case PART_LOCK_RECORDS:
@@ -69,9 +68,8 @@ export class LockParts {
   }
 
   static keepSizes(region: Region): void {
-    const locks = RegionPlan.locks;
-    region.locksPerBackend = locks;
-    region.lockHeadMask = LockParts.headCount(RegionPlan.backends, locks) - 1;
+    const locks = region.locksPerBackend;
+    region.lockHeadMask = LockParts.headCount(region.backends, locks) - 1;
     region.lockStateBytes = LockParts.stateBytes(locks);
     region.fastPathMask = LockParts.groups(locks) - 1;
   }

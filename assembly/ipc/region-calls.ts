@@ -2,10 +2,9 @@
 // all.
 
 import { Region } from "./region";
-import { RegionPlan } from "./region-plan";
 import { Shmem } from "./shmem";
 
-/** Says what the region is to hold (region-plan.ts). */
+/** Says what the region is to hold: in its header, where the parts' sizes are taken from. */
 export function planRegion(
   buffers: u32,
   backends: u32,
@@ -16,14 +15,15 @@ export function planRegion(
   conditions: u32,
   catalog: u32,
 ): void {
-  RegionPlan.buffers = buffers;
-  RegionPlan.backends = backends;
-  RegionPlan.helpers = helpers;
-  RegionPlan.queued = queued;
-  RegionPlan.locks = locks;
-  RegionPlan.lwlocks = lwlocks;
-  RegionPlan.conditions = conditions;
-  RegionPlan.catalog = catalog;
+  const region = Region.get();
+  region.buffers = buffers;
+  region.backends = backends;
+  region.helpers = helpers;
+  region.queued = queued;
+  region.locksPerBackend = locks;
+  region.lwlockCount = lwlocks;
+  region.conditionCount = conditions;
+  region.catalogKilobytes = catalog;
 }
 
 export function regionPages(segmentBytes: u32): u32 {

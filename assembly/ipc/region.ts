@@ -12,7 +12,10 @@
 // 160 strong flags · lock states · lock state bytes · records a backend
 // 176 fast path mask · deadlock · poisoned · LWLocks
 // 192 their number · bytes of one · conditions · their number
-// 208 ring of invalidations
+// 208 ring of invalidations · with I/O workers · kB of the catalog cache
+//
+// What the region is to hold stands here before it is laid out, also where only its size is asked
+// for: the parts' sizes follow from these words (shmem.ts, lock-parts.ts, cache-parts.ts).
 //
 // PostgreSQL: src/include/storage/pg_shmem.h, PGShmemHeader
 
@@ -122,6 +125,10 @@ export class Region {
   conditionCount: u32;
   /** Address of the ring of invalidations; 0 without a catalog cache. */
   sinval: u32;
+  /** 1 with a queue for I/O workers. */
+  queued: u32;
+  /** catalog_cache_size; 0: no catalog cache. */
+  catalogKilobytes: u32;
 
   /** The one region of this memory. */
   @inline static get(): Region {

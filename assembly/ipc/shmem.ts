@@ -68,7 +68,6 @@ import { LWLOCK_ROW_OFFSET } from "../common/lock-constants";
 import { CacheParts } from "./cache-parts";
 import { LockParts } from "./lock-parts";
 import { Region } from "./region";
-import { RegionPlan } from "./region-plan";
 
 /** Two descriptors are one cache line: it halves what a walk over the pool has to load. */
 const DESCRIPTOR_BYTES: u32 = 32;
@@ -91,8 +90,9 @@ export class Shmem {
   private static partBytes(part: u32): u64 {
     if (LockParts.has(part)) return LockParts.bytes(part);
     if (part == PART_SINVAL || part == PART_CATALOG) return CacheParts.bytes(part);
-    const buffers = RegionPlan.buffers;
-    const backends = RegionPlan.backends;
+    const region = Region.get();
+    const buffers = region.buffers;
+    const backends = region.backends;
     switch (part) {
       case PART_HEADER:
         return REGION_HEADER_BYTES;
@@ -123,13 +123,13 @@ export class Shmem {
       case PART_SLOT_PAGES:
         return backends * PAGES_PER_SLOT * BLOCK_BYTES;
       case PART_IO_QUEUE:
-        return RegionPlan.queued == 0 ? 0 : IO_QUEUE_HEADER_BYTES + backends * REQUESTS_BYTES;
+        return region.queued == 0 ? 0 : IO_QUEUE_HEADER_BYTES + backends * REQUESTS_BYTES;
       case PART_ACTIVITY:
         return backends * ACTIVITY_BYTES;
       case PART_LWLOCKS:
-        return RegionPlan.lwlocks * Shmem.lwlockBytes(backends);
+        return region.lwlockCount * Shmem.lwlockBytes(backends);
       case PART_CONDITIONS:
-        return RegionPlan.conditions * CACHE_LINE_BYTES;
+        return region.conditionCount * CACHE_LINE_BYTES;
       default:
         return buffers * BLOCK_BYTES;
     }
@@ -168,33 +168,28 @@ export class Shmem {
       bytes += BLOCK_BYTES;
       bytes += Shmem.partBytes(part);
     }
-    bytes += <u64>RegionPlan.buffers * BLOCK_BYTES;
+    bytes += <u64>Region.get().buffers * BLOCK_BYTES;
     return <u32>min<u64>((bytes + (WASM_PAGE_BYTES - 1)) / WASM_PAGE_BYTES, u32.MAX_VALUE);
   }
 
   /** Lays out the planned region over `bytes` zeroed bytes. */
   static create(bytes: u32, checksums: u32): void {
     const region = Region.get();
-    const buffers = RegionPlan.buffers;
+    const buffers = region.buffers;
     region.version = REGION_VERSION;
     region.bytes = bytes;
-    region.buffers = buffers;
-    region.backends = RegionPlan.backends;
     region.checksums = checksums;
-    region.helpers = RegionPlan.helpers;
     region.headMask = Shmem.headCount(buffers) - 1;
-    region.lwlockCount = RegionPlan.lwlocks;
-    region.lwlockBytes = Shmem.lwlockBytes(RegionPlan.backends);
-    region.conditionCount = RegionPlan.conditions;
+    region.lwlockBytes = Shmem.lwlockBytes(region.backends);
     region.columnBytes = Shmem.columnBytes(buffers);
     region.imagedMask = Shmem.imagedCount(buffers) - 1;
     for (let part: u32 = 0; part < <u32>PARTS; ++part) {
       Shmem.carve(region, <u32>Shmem.partBytes(part), Shmem.alignment(part));
     }
     Shmem.keepAddresses(region);
-    if (RegionPlan.queued != 0) region.ioQueue = Shmem.address(PART_IO_QUEUE);
-    if (RegionPlan.locks != 0) Shmem.keepLockAddresses(region);
-    if (RegionPlan.catalog == 0) return;
+    if (region.queued != 0) region.ioQueue = Shmem.address(PART_IO_QUEUE);
+    if (region.locksPerBackend != 0) Shmem.keepLockAddresses(region);
+    if (region.catalogKilobytes == 0) return;
     CacheParts.create(region, Shmem.address(PART_SINVAL), Shmem.address(PART_CATALOG));
   }
 

@@ -1,6 +1,6 @@
 /**
  * What a region is to hold, by name: one record says it to the module that sizes a region and to
- * the one that lays it out (assembly/ipc/region-plan.ts).
+ * the one that lays it out (assembly/ipc/region.ts).
  */
 
 import { type HostFunctions, instantiate } from "../abi/load.ts";
