@@ -1,7 +1,7 @@
 // A stack that overflows in the midst of a call into shared memory, at a point of every operation:
 // on a worker, which lives on, and on the thread that owns the region. The call is torn between two
-// of its steps, perhaps with a lock of a partition in its hand; so the backend refuses every further
-// call, its owner gives back all that it held, and the pages are whole.
+// of its steps, perhaps with a lock of a partition in its hand; so the backend refuses every
+// further call, its owner gives back all that it held, and the pages are whole.
 
 import { describe, expect, it } from "vitest";
 import { Points } from "./points.ts";
