@@ -84,8 +84,8 @@ const mistakes = [
   mutant(
     "an owner that drains does not look again after its flag",
     lock,
-    "if (this.hasShares()) return Sleep.prepare(this.address(), seen, ST_DRAIN);",
-    "return Sleep.prepare(this.address(), seen, ST_DRAIN);",
+    "if (this.hasShares()) return this.await(seen, ST_DRAIN);",
+    "return this.await(seen, ST_DRAIN);",
   ),
   mutant(
     "a share holder does not wake who drains",

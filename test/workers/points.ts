@@ -3,6 +3,9 @@
 // sleeps until its thread is terminated. Every window of every operation is met once, by a thread
 // that really ends there, and not only those that an engine happens to stop at.
 //
+// Or the import ends the stack there: a RangeError leaves the call into wasm in its midst, on a
+// worker that lives on or on this very thread, and the backend counts as dead all the same.
+//
 // After each death the owner repairs, and then nothing may be left: no slot, pin, lock; every page
 // whole and of a version that was begun; every frame to be had again.
 
@@ -11,7 +14,7 @@ import { Worker } from "node:worker_threads";
 import { type WasmModule, wasm } from "../../bindings/abi/wasm-types.ts";
 import { Backend, type BufferId, type Relation, SharedMemory } from "../../bindings/index.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
-import type { OperationName, PointsData } from "./points.worker.ts";
+import { type Fate, type OperationName, type PointsData, runOperation } from "./points.worker.ts";
 import { checkedVersion, stampPage } from "./stress-page.ts";
 
 /** The smallest pool there is. */
@@ -23,6 +26,7 @@ const STATE = 0;
 const PASSED = 1;
 /** The worker has come to its point; above that it is done. */
 const AT_POINT = 2;
+const OVERFLOWED = 4;
 /** A worker that neither comes to its point nor to its end is stuck. */
 const STUCK_MS = 30_000;
 
@@ -30,12 +34,22 @@ const module: WasmModule = new wasm.Module(
   readFileSync(new URL("../../dist/wasm/shared-points.wasm", import.meta.url)),
 );
 
+/** What came of a point. */
+export interface PointEnd {
+  /** Whether the worker came to it. */
+  readonly ended: boolean;
+  /** What is wrong afterwards. */
+  readonly residue: string[];
+}
+
 /** One region, in which workers end at points of one operation. */
 export class Points {
   readonly #operation: OperationName;
   readonly #shared: SharedMemory;
   readonly #backend: Backend;
   readonly #versions: number[] = [];
+  /** Since the last that was waited for. */
+  #deaths = 0;
   #relation: Relation;
 
   private constructor(operation: OperationName, shared: SharedMemory) {
@@ -43,6 +57,9 @@ export class Points {
     this.#shared = shared;
     this.#backend = Backend.attachSync(shared.handle);
     this.#relation = this.#backend.createRelationSync(RELATION);
+    shared.onBackendDeath(() => {
+      this.#deaths += 1;
+    });
   }
 
   static async open(operation: OperationName): Promise<Points> {
@@ -61,21 +78,53 @@ export class Points {
 
   /** How many points the operation has, here and now. */
   async count(): Promise<number> {
-    const words = await this.#run(0);
+    const words = await this.#run(0, "sleeps");
     return Atomics.load(words, PASSED);
   }
 
-  /** Ends a worker at a point, if it comes to so many; what is wrong afterwards. */
-  async endAt(point: number): Promise<{ readonly ended: boolean; readonly residue: string[] }> {
-    const words = await this.#run(point);
+  /** Ends a worker at a point, if it comes to so many. */
+  async endAt(point: number): Promise<PointEnd> {
+    const words = await this.#run(point, "sleeps");
     return { ended: Atomics.load(words, STATE) === AT_POINT, residue: this.#residue() };
   }
 
-  async #run(point: number): Promise<Int32Array> {
+  /** Ends a worker's stack at a point, and looks before the worker has ended. */
+  async overflowAt(point: number): Promise<PointEnd> {
+    const words = await this.#run(point, "overflows");
+    return { ended: Atomics.load(words, STATE) === OVERFLOWED, residue: this.#residue() };
+  }
+
+  /** Ends this thread's stack at a point of an operation of a second backend of its own. */
+  async overflowHereAt(point: number): Promise<PointEnd> {
     this.#prepare();
+    const data = this.#data(point, "overflows");
+    const torn = runOperation(data);
+    await this.#allReaped(data.words);
+    torn.detach();
+    return { ended: Atomics.load(data.words, STATE) === OVERFLOWED, residue: this.#residue() };
+  }
+
+  #data(point: number, fate: Fate): PointsData {
     const words = new Int32Array(new SharedArrayBuffer(4 * Int32Array.BYTES_PER_ELEMENT));
     const handle = { ...this.#shared.handle, module };
-    const data: PointsData = { handle, operation: this.#operation, point, words };
+    return { handle, operation: this.#operation, point, fate, words };
+  }
+
+  /** One that has crashed is no backend any more, and is repaired when the owner comes to it. */
+  async #allReaped(words: Int32Array): Promise<void> {
+    const begin = performance.now();
+    const isTorn = Atomics.load(words, STATE) === OVERFLOWED;
+    while ((isTorn && this.#deaths === 0) || this.#shared.backends().length > 1) {
+      if (performance.now() - begin > STUCK_MS) throw new Error("a dead backend is not repaired");
+      await new Promise(setImmediate);
+    }
+    this.#deaths = 0;
+  }
+
+  async #run(point: number, fate: Fate): Promise<Int32Array> {
+    this.#prepare();
+    const data = this.#data(point, fate);
+    const { words } = data;
     const url = new URL("../../dist/test/workers/points.worker.js", import.meta.url);
     const worker = new Worker(url, { workerData: data });
     let failure: Error | undefined;
@@ -84,10 +133,12 @@ export class Points {
     });
     const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
     await Promise.race([this.#arrival(words), exited]);
+    if (Atomics.load(words, STATE) === OVERFLOWED) await this.#allReaped(words);
+    else this.#deaths = 0;
     await worker.terminate();
     await exited;
     if (failure !== undefined) throw failure;
-    while (this.#shared.backends().length > 1) await new Promise(setImmediate);
+    if (Atomics.load(words, STATE) !== OVERFLOWED) await this.#allReaped(words);
     return words;
   }
 

@@ -1,4 +1,5 @@
-// A worker that ends at a numbered point of one operation; see points.ts.
+// A worker that ends at a numbered point of one operation, or whose stack does; see points.ts. The
+// same is done by the test's own thread (`runOperation`).
 
 import { workerData } from "node:worker_threads";
 import { Backend, type Relation, type SharedMemoryHandle } from "../../bindings/index.ts";
@@ -11,8 +12,12 @@ export interface PointsData {
   readonly operation: OperationName;
   /** Number of the point, from 1; 0 counts them. */
   readonly point: number;
+  /** What happens there: the thread sleeps until it is terminated, or its stack overflows. */
+  readonly fate: Fate;
   readonly words: Int32Array;
 }
+
+export type Fate = "sleeps" | "overflows";
 
 /** An operation whose points are visited. */
 export type OperationName =
@@ -38,6 +43,7 @@ const PASSED = 1;
 const SLEEP = 2;
 const AT_POINT = 2;
 const DONE = 3;
+const OVERFLOWED = 4;
 
 const change: (block: number) => Act = (block) => (backend, relation) => {
   backend.buffers.changeSync(relation, block, (bytes) => {
@@ -101,19 +107,25 @@ const engine: { Instance: Constructor } = (
 let armed = false;
 let passed = 0;
 
-/** The import: counts, and at the point sleeps until the thread is terminated. */
-function stepAt({ point, words }: PointsData): () => void {
+/** Ends the stack, and by that the call into wasm that has called this. */
+function dive(depth: number): number {
+  return dive(depth + 1) + 1;
+}
+
+/** The import: counts, and at the point sleeps until the thread is terminated, or dives. */
+function stepAt({ point, words, fate }: PointsData): () => void {
   return () => {
     if (!armed) return;
     passed += 1;
     if (passed !== point) return;
+    if (fate === "overflows") dive(0);
     Atomics.store(words, STATE, AT_POINT);
     Atomics.wait(words, SLEEP, 0);
   };
 }
 
-function run(data: PointsData): void {
-  const { handle, operation, words } = data;
+/** Attaches by the points build, and counts steps from then on. */
+function attachAt(data: PointsData): Backend {
   const { Instance } = engine;
   const step = stepAt(data);
   // The module asks for one import more than the one that ships.
@@ -123,19 +135,56 @@ function run(data: PointsData): void {
       return new Instance(module, { ...imports, host: { ...imports.host, step } });
     }
   };
-  armed = operation === "attach";
-  const backend = Backend.attachSync(handle, { onWarning: () => {} });
-  armed = false;
-  const act: Act = acts[operation];
-  if (operation !== "attach") {
-    const relation = backend.openRelationSync("points");
-    armed = true;
-    act(backend, relation);
+  armed = data.operation === "attach";
+  passed = 0;
+  try {
+    return Backend.attachSync(data.handle, { onWarning: () => {} });
+  } finally {
     armed = false;
+    engine.Instance = Instance;
   }
-  Atomics.store(words, PASSED, passed);
-  Atomics.store(words, STATE, DONE);
-  backend.detach();
 }
 
-if (workerData !== null && "operation" in (workerData as object)) run(workerData as PointsData);
+/** Does one operation, and says in `words` how it ended. @throws what is no overflow */
+export function runOperation(data: PointsData): Backend {
+  const { operation, words } = data;
+  const backend = attachAt(data);
+  if (operation !== "attach") perform(acts[operation], backend);
+  const isTorn = isRefused(backend);
+  Atomics.store(words, PASSED, passed);
+  Atomics.store(words, STATE, isTorn ? OVERFLOWED : DONE);
+  // What a torn backend held its owner gives back.
+  if (!isTorn) backend.detach();
+  return backend;
+}
+
+function perform(act: Act, backend: Backend): void {
+  const relation = backend.openRelationSync("points");
+  armed = true;
+  try {
+    act(backend, relation);
+  } catch (error) {
+    // Or what came after it, when something was to be given back.
+    const cause = error instanceof RangeError ? error : (error as Error).cause;
+    if (!(cause instanceof RangeError)) throw error;
+  } finally {
+    armed = false;
+  }
+}
+
+/** Whether a backend says that it has crashed. */
+function isRefused({ buffers }: Backend): boolean {
+  try {
+    buffers.pinnedBuffers();
+    return false;
+  } catch (error) {
+    return (error as Error).message.startsWith("this backend has crashed");
+  }
+}
+
+if (workerData !== null && "operation" in (workerData as object)) {
+  const data = workerData as PointsData;
+  runOperation(data);
+  // It lives on: what is given back is given back because the call was torn.
+  if (Atomics.load(data.words, STATE) === OVERFLOWED) Atomics.wait(data.words, SLEEP, 0);
+}
