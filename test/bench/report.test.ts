@@ -73,7 +73,9 @@ describe("rows", () => {
     const ids = rows.map(({ id }) => id);
     expect(new Set(ids).size).toBe(ids.length);
     expect(
-      ids.filter((id) => !/^(\d+|cache|journal|memory)\.[a-z0-9]+(-[a-zA-Z0-9]+)*$/.test(id)),
+      ids.filter(
+        (id) => !/^(\d+|cache|journal|memory|queries)\.[a-z0-9]+(-[a-zA-Z0-9]+)*$/.test(id),
+      ),
     ).toEqual([]);
     const numbers = new Set(ids.map((id) => id.slice(0, id.indexOf("."))));
     expect([...numbers]).toEqual(expect.arrayContaining(["5", "6", "7", "8", "9", "13"]));
