@@ -66,6 +66,22 @@ describe.each(builds)("the catalog of a backend, %s", (_, checked) => {
     return { pool, rows, one, other, mine: rows.register(one), theirs: rows.register(other) };
   }
 
+  it("counts what was found where, what was read, and what had to be forgotten", async () => {
+    const { mine, theirs } = await open();
+    const none = { hits: 0, negativeHits: 0, sharedHits: 0, loads: 0, negativeLoads: 0 };
+    expect(mine.statistics).toEqual({ ...none, invalidations: 0 });
+    for (const key of ["a", "a", "a", "b", "b"]) known(mine, key, 1);
+    expect(mine.valueSync("a", 1)).toBe("first");
+    const found = { hits: 3, negativeHits: 1, sharedHits: 0, loads: 1, negativeLoads: 1 };
+    expect(mine.statistics).toEqual({ ...found, invalidations: 0 });
+    for (const key of ["a", "b", "a"]) known(theirs, key, 1);
+    expect(theirs.statistics).toMatchObject({ ...none, hits: 1, sharedHits: 2 });
+    mine.invalidate("b", 1);
+    await theirs.find("a", 1);
+    expect(mine.statistics).toEqual({ ...found, invalidations: 1 });
+    expect(theirs.statistics).toMatchObject({ hits: 2, invalidations: 0 });
+  });
+
   it("reads a row once for all backends", async () => {
     const { rows, mine, theirs } = await open();
     expect(mine.number).toBe(theirs.number);
