@@ -3,7 +3,7 @@
 // One file for each core: most of the time is spent in searches of one thread.
 import { defineConfig } from "vitest/config";
 
-const timeouts = { testTimeout: 60_000, hookTimeout: 60_000 };
+const timeouts = { testTimeout: 120_000, hookTimeout: 120_000 };
 const readers = "{async,checkpoint,pool-*,prewarm,read-stream,strategy,temp-relations,writers}";
 
 export default defineConfig({
