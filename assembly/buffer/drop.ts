@@ -77,7 +77,8 @@ export class Drop {
     const partition = BufferTable.partition(hash);
     if (!partition.acquire()) return Pool.refused();
     let result: i32 = ST_OK;
-    if (desc.isTagged(BufferDesc.tagOf(file, block)) && (desc.getState() & STATE_TAG_VALID) != 0) {
+    // Not the tag: a victim keeps its old one, and may be published with another after that look.
+    if (BufferTable.find(hash, file, block) == <i32>buffer) {
       result = Drop.take(desc, buffer);
       if (result == ST_OK) BufferTable.unlink(hash, buffer);
     }

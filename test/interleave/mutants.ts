@@ -2,7 +2,7 @@
 // replacement in one file of assembly/. Those of the journal, of cleanup locks and of cleared
 // pages, and those in TypeScript, stand in new-mutants.ts.
 
-import { type Configuration, durable, leavingLast, narrow } from "./configurations.ts";
+import { type Configuration, durable, leavingLast, narrow, pair } from "./configurations.ts";
 import type { Plants } from "./parts.ts";
 import type { Bounds } from "./search.ts";
 
@@ -62,6 +62,9 @@ const readAndPin: readonly Stage[] = [
 ];
 const withLeaver: readonly Stage[] = [
   { of: [leavingLast], bounds: { preemptions: 1, deaths: 1 }, milliseconds: MINUTE_MS },
+];
+const missAndDrop: readonly Stage[] = [
+  { of: [pair("miss", "drop")], bounds: { preemptions: 2, deaths: 0 }, milliseconds: MINUTE_MS },
 ];
 const twoCheckpoints: readonly Stage[] = [
   {
@@ -240,6 +243,13 @@ export const otherMutants: readonly Mutant[] = [
     "buffer/drop.ts",
     "    if (Hold.byOthers(buffer)) {",
     "    if (buffer == 0x7fffffff) {",
+  ),
+  mutant(
+    "a page is dropped by the look of its tag",
+    "buffer/drop.ts",
+    "if (BufferTable.find(hash, file, block) == <i32>buffer) {",
+    "if (desc.isTagged(BufferDesc.tagOf(file, block)) && (desc.getState() & STATE_TAG_VALID) != 0) {",
+    missAndDrop,
   ),
   mutant(
     "a checkpoint writes a page that it does not hold",

@@ -91,6 +91,25 @@ describe("a death while another leaves", () => {
   });
 });
 
+describe("a page that is dropped while its frame becomes another's", () => {
+  // Its tag was looked at, then whether the frame had a page: in between the frame, a victim that
+  // still had the old tag, had become another page's, which was then unlinked from a chain that it
+  // was not in. Orders drawn by chance found it.
+  const configuration = pair("miss", "drop");
+
+  it("is found to be wrong where the tag decides, by the schedule that found it", async () => {
+    const [mutant] = otherMutants.filter(({ name }) => name.includes("look of its tag"));
+    if (mutant === undefined) throw new Error("nothing to try");
+    const engine = engineFor(configuration, await compileMutant(mutant));
+    expect(() => engine.run(parseSchedule("a42 o b2 a b b12"))).toThrow("linked and not mapped");
+  });
+
+  it("is right in every order with two preemptions", () => {
+    const { schedules } = searchAll(engineFor(configuration), twice);
+    expect(schedules).toBeGreaterThan(1_000);
+  });
+});
+
 describe("a schedule", () => {
   it("prints as a text that runs the same steps again", () => {
     const engine = engineFor(pair("miss", "miss"));
