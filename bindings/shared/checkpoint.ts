@@ -9,7 +9,7 @@
  *   sync     every file, then the new journal: it may hold pages that were changed again before
  *            they were written
  *   commit   the control document is replaced
- *   after    the region learns of it · journal c is emptied · files of relations dropped before the
+ *   after    the region learns of it · journal c is ended · files of relations dropped before the
  *            cut go
  *
  * A checkpoint that fails, or whose backend dies, between cut and commit leaves the interval ahead.
@@ -36,8 +36,8 @@ import type { BatchWriter } from "./batch-writer.ts";
 import { type Control, readControl, readRelations, writeControl } from "./control.ts";
 import type { IoCounts } from "./io-counts.ts";
 import { isDiskFull, type Journal } from "./journal.ts";
-import { journalFile } from "./journal-format.ts";
-import { beginJournal, removeFiles } from "./recovery.ts";
+import { beginJournal, retireJournal } from "./journal-format.ts";
+import { removeFiles } from "./recovery.ts";
 import { PAUSE, type Routine } from "./routine.ts";
 
 /** Longest rest between two batches of a spread checkpoint. */
@@ -118,7 +118,7 @@ export class Checkpoints {
       this.#journal.begin(control.checkpoint);
       yield PAUSE;
       attachment.exports.cut(control.checkpoint);
-      if (interval !== committed) this.#storage.createJournalSync(journalFile(interval));
+      if (interval !== committed) retireJournal(this.#storage, interval);
       return control;
     } finally {
       for (const lock of held.reverse()) attachment.exports.unlockNamed(lock);

@@ -14,16 +14,15 @@
 
 import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
 import { DataCorruptedError, PallocError } from "../abi/errors.ts";
+import { digestOf } from "../storage/digest.ts";
 import type { StorageManager } from "../storage/manager.ts";
 
 /** Version of the layout of a data directory. */
-export const FORMAT_VERSION = 3;
+export const FORMAT_VERSION = 4;
 /** Numbers below are left for the catalogs of later versions. PostgreSQL: FirstNormalObjectId */
 const FIRST_RELATION = 16384;
 /** Names the control document in errors. */
 const CONTROL_NAME = "palloc.control";
-const FNV_OFFSET = 0x811c9dc5;
-const FNV_PRIME = 0x01000193;
 
 /** A relation as the control document knows it. */
 export interface RelationEntry {
@@ -145,11 +144,7 @@ function damaged(source: string, reason: string, cause?: unknown): DataCorrupted
   return new DataCorruptedError(`${what} is damaged: ${reason}`, { relation: source }, parts);
 }
 
-/** FNV-1a over the document's text; guards against damage, not against intent. */
+/** Over the document's text; guards against damage, not against intent. */
 function checksumOf(content: Record<string, unknown>): number {
-  let hash = FNV_OFFSET;
-  for (const byte of new TextEncoder().encode(JSON.stringify(content))) {
-    hash = Math.imul(hash ^ byte, FNV_PRIME) >>> 0;
-  }
-  return hash;
+  return digestOf(new TextEncoder().encode(JSON.stringify(content)));
 }

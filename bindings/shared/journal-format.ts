@@ -1,10 +1,16 @@
 /**
  * The bytes of a journal file (drawn in journal.ts): writing and reading its header and records.
  *
- * Journals take four files in turn, which are emptied and not removed: names that are neither made
- * nor removed need no sync of their directory. Four, because a checkpoint that was given up leaves
- * its journal in use when the next but one is begun. The header says whose journal a file is, and
- * every record too, within its digest.
+ * Journals take four files in turn, which are written over and neither removed nor emptied: names
+ * that stay need no sync of their directory, and a file that keeps its blocks is synced in a
+ * third of the time. Four, because a checkpoint that was given up leaves its journal in use when the
+ * next but one is begun. The header says whose journal a file is, and every record too, within its
+ * digest: what is behind a journal's own records is of an earlier one, and matches no more. Within
+ * one life of a region no number is a journal's twice; each start empties all files but one, and
+ * that is durable before a checkpoint begun since is committed.
+ *
+ * A journal that was followed by another loses its first bytes, so that nobody takes it for one
+ * that still counts, and what it has beyond 4 MB.
  *
  * The first bytes of a journal are its header, made durable before its checkpoint is committed; a
  * journal whose header does not match is damage. A record that does not match its digest was never
@@ -13,6 +19,7 @@
 
 import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
 import { DataCorruptedError } from "../abi/errors.ts";
+import { errorCode } from "../storage/file-calls.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import { type Control, decodeControl, encodeControl } from "./control.ts";
 
@@ -26,6 +33,10 @@ export const RECORD_HEADER_BYTES = 32;
 export const RECORD_BYTES = 8224;
 const MIX = 0x85ebca6b;
 const JOURNAL_FILES = 4;
+/** A journal's file keeps so many bytes for the next one. */
+const KEPT_BYTES = 4194304; // 4 MB
+/** SQLSTATE of a file that is not there. */
+const UNDEFINED_FILE = "58P01";
 
 /** What a journal begins with. */
 export interface JournalHeader {
@@ -60,6 +71,30 @@ export function emptyOtherJournals(storage: StorageManager, checkpoint: number):
   }
 }
 
+/** Ends a journal that was followed by another, or given up. */
+export function retireJournal(storage: StorageManager, checkpoint: number): void {
+  const file = journalFile(checkpoint);
+  if (storage.journalBytesSync(file) > KEPT_BYTES) storage.createJournalSync(file);
+  else storage.writeJournalSync(file, 0, [new Uint8Array(PREFIX_BYTES)]);
+}
+
+/** Begins a journal in its file, with its header; not yet durable. */
+export function beginJournal(storage: StorageManager, control: Control): void {
+  const file = journalFile(control.checkpoint);
+  if (bytesIn(storage, file) === undefined) storage.createJournalSync(file);
+  storage.writeJournalSync(file, 0, [encodeJournalHeader(control)]);
+}
+
+/** Bytes of a journal's file, or undefined if it was never made. */
+function bytesIn(storage: StorageManager, file: number): number | undefined {
+  try {
+    return storage.journalBytesSync(file);
+  } catch (error) {
+    if (errorCode(error) === UNDEFINED_FILE) return undefined;
+    throw error;
+  }
+}
+
 /** Makes a journal's first bytes, padded to where its records begin. */
 export function encodeJournalHeader(control: Control): Uint8Array {
   const text = encodeControl(control);
@@ -79,14 +114,15 @@ export function encodeJournalHeader(control: Control): Uint8Array {
 export function readJournalHeader(storage: StorageManager, journal: number): JournalHeader {
   const file = journalFile(journal);
   const name = `palloc.journal.${file}`;
-  if (!storage.journalsSync().includes(file)) throw damagedJournal(name, "it is missing");
+  const bytes = bytesIn(storage, file);
+  if (bytes === undefined) throw damagedJournal(name, "it is missing");
   const prefix = new Uint8Array(PREFIX_BYTES);
   const got = storage.readJournalSync(file, 0, prefix);
   const view = new DataView(prefix.buffer);
   if (got < PREFIX_BYTES || view.getUint32(0, true) !== MAGIC) {
     throw damagedJournal(name, "it has no header");
   }
-  const text = new Uint8Array(Math.min(view.getUint32(4, true), storage.journalBytesSync(file)));
+  const text = new Uint8Array(Math.min(view.getUint32(4, true), bytes));
   storage.readJournalSync(file, PREFIX_BYTES, text);
   const control = decodeControl(text, name);
   if (control.checkpoint !== journal) {
@@ -122,11 +158,6 @@ export function matchRecord(bytes: Uint8Array, digest: number): RecordHeader | u
   return { journal, relation, fork: fork as Fork, block, digest };
 }
 
-/** How many records a journal of a length can hold. */
-export function recordsIn(bytes: number, recordsAt: number): number {
-  return Math.max(0, Math.ceil((bytes - recordsAt) / RECORD_BYTES));
-}
-
 /** A record's identity and its image's digest in one word. */
 function mixed(words: readonly number[], digest: number): number {
   let sum = digest;
@@ -142,7 +173,9 @@ function damagedJournal(name: string, reason: string): DataCorruptedError {
     `journal "${name}" is damaged: ${reason}`,
     { relation: name },
     {
-      detail: "Without it the pages written since the last checkpoint cannot be put back.",
+      detail:
+        "Without it the pages written since the last checkpoint cannot be put back. Or it is not " +
+        "the last one's, because the newest control document is damaged.",
       hint: "Restore the data directory from a copy, or begin a new one.",
     },
   );

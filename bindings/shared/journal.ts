@@ -42,16 +42,16 @@ import {
   REGION_JOURNAL_SYNCED_OFFSET,
   REGION_JOURNALLED_OFFSET,
 } from "../../assembly/common/constants.ts";
-import { PallocError } from "../abi/errors.ts";
+import { errorCode } from "../storage/file-calls.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import { readControl, writeControl } from "./control.ts";
 import {
-  emptyOtherJournals,
   type JournalHeader,
   RECORD_BYTES,
   readJournalHeader,
   recordHeader,
+  retireJournal,
 } from "./journal-format.ts";
 import type { Routine } from "./routine.ts";
 
@@ -197,15 +197,16 @@ export class Journal {
     return yield* this.#attachment.withNamedLock(LOCK_CHECKPOINT, complete.bind(this));
   }
 
-  /** A checkpoint's control document is durable: turns to its journal, and empties those before. */
+  /** A checkpoint's control document is durable: turns to its journal, and ends the one before. */
   *turnTo(checkpoint: number): Routine<void> {
     yield* this.#attachment.withNamedLock(LOCK_JOURNAL, () => this.#turn(checkpoint));
   }
 
   // biome-ignore lint/correctness/useYield: run as a routine under a lock, it waits for nothing
   *#turn(checkpoint: number): Routine<void> {
+    const { committed } = this;
     this.#attachment.exports.commitCheckpoint(checkpoint);
-    emptyOtherJournals(this.#storage, checkpoint);
+    retireJournal(this.#storage, committed);
   }
 
   *#settle(): Routine<void> {
@@ -214,7 +215,7 @@ export class Journal {
     const control = readControl(this.#storage);
     if (control?.checkpoint !== interval) return;
     try {
-      // Its backend may have ended before the document's name was durable.
+      // Its backend may have ended before the document was durable.
       writeControl(this.#storage, control);
     } catch (error) {
       if (!isDiskFull(error)) this.poison();
@@ -327,7 +328,7 @@ function syncedAt(journal: number): number {
 
 /** Whether there was no room for a write, which has changed nothing then. @internal */
 export function isDiskFull(error: unknown): boolean {
-  return error instanceof PallocError && error.code === DISK_FULL;
+  return errorCode(error) === DISK_FULL;
 }
 
 /** Cuts pages, sorted by relation, fork and block, into runs of neighbours. @internal */

@@ -13,7 +13,8 @@
  */
 
 import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
-import { DataCorruptedError, PallocError } from "../abi/errors.ts";
+import { DataCorruptedError } from "../abi/errors.ts";
+import { errorCode } from "../storage/file-calls.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import {
   type Control,
@@ -23,15 +24,14 @@ import {
   writeRelations,
 } from "./control.ts";
 import {
+  beginJournal,
   emptyOtherJournals,
-  encodeJournalHeader,
   type JournalHeader,
   journalFile,
   matchRecord,
   RECORD_BYTES,
   RECORD_HEADER_BYTES,
   readJournalHeader,
-  recordsIn,
 } from "./journal-format.ts";
 
 /** What recovery did. */
@@ -42,7 +42,7 @@ export interface RecoveryResult {
   readonly blocksRestored: number;
   /** Relations made since, whose files were removed. */
   readonly relationsRemoved: number;
-  /** Records that journal c has room for already; new ones come behind. */
+  /** Records of journal c, up to its last image; new ones come behind. */
   readonly records: number;
 }
 
@@ -87,13 +87,6 @@ export function restart(
   return { ...recovered, checkpoint: next.checkpoint, records: 0 };
 }
 
-/** Makes an empty journal with its header; not yet durable. @internal */
-export function beginJournal(storage: StorageManager, control: Control): void {
-  const file = journalFile(control.checkpoint);
-  storage.createJournalSync(file);
-  storage.writeJournalSync(file, 0, [encodeJournalHeader(control)]);
-}
-
 /**
  * Brings storage to its last committed checkpoint.
  *
@@ -103,10 +96,11 @@ export function beginJournal(storage: StorageManager, control: Control): void {
 export function recover(storage: StorageManager, control: Control, digest: Digest): RecoveryResult {
   const journal = journalFile(control.checkpoint);
   const header = readJournalHeader(storage, control.checkpoint);
-  // What a killed process left may be in the system's memory alone, the document's name included:
-  // nothing that it leads to is changed before it is durable.
+  // What a killed process left may be in the system's memory alone: nothing that the document
+  // leads to is changed before it is durable.
+  writeControl(storage, control);
   storage.syncJournalSync(journal);
-  const images = findImages(storage, header, digest);
+  const { images, records } = findImages(storage, header, digest);
   for (const [name, entry] of Object.entries(control.relations)) {
     mend(storage, name, entry, images.get(entry.number));
   }
@@ -117,36 +111,42 @@ export function recover(storage: StorageManager, control: Control, digest: Diges
   for (const number of known) storage.flushSync(number, 0);
   emptyOtherJournals(storage, control.checkpoint);
   writeRelations(storage, control);
-  const bytes = storage.journalBytesSync(journal);
   return {
     checkpoint: control.checkpoint,
     blocksRestored: restored,
     relationsRemoved: unknown.length,
-    records: recordsIn(bytes, header.recordsAt),
+    records,
   };
 }
 
 /** Byte position of the first image of each block of the main fork, by relation and block. */
 type Images = ReadonlyMap<number, ReadonlyMap<number, number>>;
 
-function findImages(storage: StorageManager, header: JournalHeader, digest: Digest): Images {
+/** The images of a journal, and how many records it has up to its last one. */
+function findImages(
+  storage: StorageManager,
+  header: JournalHeader,
+  digest: Digest,
+): { readonly images: Images; readonly records: number } {
   const { checkpoint } = header.control;
   const file = journalFile(checkpoint);
   const end = storage.journalBytesSync(file);
   const bytes = new Uint8Array(RECORD_BYTES);
   const image = bytes.subarray(RECORD_HEADER_BYTES);
   const images = new Map<number, Map<number, number>>();
+  let records = 0;
   for (let at = header.recordsAt; at + RECORD_BYTES <= end; at += RECORD_BYTES) {
     storage.readJournalSync(file, at, bytes);
     const record = matchRecord(bytes, digest(image));
     if (record === undefined || record.journal !== checkpoint) continue;
+    records = (at - header.recordsAt) / RECORD_BYTES + 1;
     const { relation, block } = record;
     if (block >= header.lengthOf(relation)) continue;
     const blocks = images.get(relation) ?? new Map<number, number>();
     images.set(relation, blocks);
     if (!blocks.has(block)) blocks.set(block, at + RECORD_HEADER_BYTES);
   }
-  return images;
+  return { images, records };
 }
 
 function restoreImages(storage: StorageManager, journal: number, images: Images): number {
@@ -192,7 +192,7 @@ function orderlyLength(storage: StorageManager, number: number): number | undefi
   try {
     return storage.blocksSync(number, 0);
   } catch (error) {
-    if (error instanceof PallocError && error.code === "XX001") return undefined;
+    if (errorCode(error) === "XX001") return undefined;
     throw error;
   }
 }

@@ -20,9 +20,10 @@
 
 import { errorCode, type FileCalls, type FileName, fileError } from "./file-calls.ts";
 import { StorageError } from "./manager.ts";
+import { prepareUnsynced, UNSYNCED_BYTES } from "./unsynced.ts";
 
-/** Bytes of the words that all threads of one storage share. */
-export const SYNC_STATE_BYTES = 32;
+/** Bytes of the words here; those of unsynced.ts follow. */
+const SYNC_STATE_BYTES = 32;
 const SYNC_FAILED = 0;
 
 /** Words about one directory, as offsets from its first one. */
@@ -40,10 +41,16 @@ export interface Directory extends FileName {
 
 /** The words of a storage that is being opened by its first thread. */
 export function newSyncState(): SharedArrayBuffer {
-  const state = new SharedArrayBuffer(SYNC_STATE_BYTES);
+  const state = new SharedArrayBuffer(SYNC_STATE_BYTES + UNSYNCED_BYTES);
   const words = new Int32Array(state);
   for (const first of Object.values(WORDS_OF)) words[first + CHANGED] = 1;
+  prepareUnsynced(unsyncedWords(state));
   return state;
+}
+
+/** The part of the shared words that unsynced.ts has. */
+export function unsyncedWords(state: SharedArrayBuffer): Int32Array {
+  return new Int32Array(state, SYNC_STATE_BYTES);
 }
 
 const CLOSED = -1;

@@ -1,14 +1,12 @@
 /**
  * Small files that are read and replaced whole: written under another name and renamed, so that a
- * reader meets the old bytes or the new ones, and never a part of either.
+ * reader meets the old bytes or the new ones, and never a part of either. After a crash there may
+ * be the old ones, the new ones, or none. One that has to be durable is in two-places.ts.
  *
- * A durable one is synced before the rename, and its directory after it: the rename is the commit.
- * Without the first, a crash may leave the new name with no bytes; without the second, the old one.
- *
- * PostgreSQL: src/backend/storage/file/fd.c, durable_rename
+ * PostgreSQL: src/backend/storage/file/fd.c, durable_rename (without what makes it durable)
  */
 
-import type { Descriptors, Directory } from "./descriptors.ts";
+import type { Directory } from "./descriptors.ts";
 import {
   errorCode,
   type FileCalls,
@@ -22,23 +20,11 @@ import { StorageError } from "./manager.ts";
 /** A small file of the data directory. */
 export class Document {
   readonly #calls: FileCalls;
-  readonly #open: Descriptors;
-  readonly #directory: Directory;
   readonly #file: FileName;
-  readonly #durable: boolean;
 
-  constructor(
-    calls: FileCalls,
-    open: Descriptors,
-    directory: Directory,
-    options: { readonly name: string; readonly durable: boolean },
-  ) {
-    const { name, durable } = options;
+  constructor(calls: FileCalls, directory: Directory, name: string) {
     this.#calls = calls;
-    this.#open = open;
-    this.#directory = directory;
     this.#file = { name, path: `${directory.path}/${name}` };
-    this.#durable = durable;
   }
 
   /** @returns the bytes, or undefined if there is no such file */
@@ -69,14 +55,12 @@ export class Document {
   write(bytes: Uint8Array): void {
     const { name, path } = this.#file;
     const draft: FileName = { name: `${name}.tmp`, path: `${path}.tmp` };
-    if (this.#durable) this.#open.requireSynced(this.#file);
     this.#writeDraft(draft, bytes);
     try {
       this.#calls.renameSync(draft.path, path);
     } catch (cause) {
       throw fileError(`could not rename file "${draft.name}" to "${name}"`, path, cause);
     }
-    if (this.#durable) this.#open.syncDirectory(this.#directory);
   }
 
   #writeDraft(draft: FileName, bytes: Uint8Array): void {
@@ -88,9 +72,7 @@ export class Document {
     }
     try {
       writeFully(this.#calls, descriptor, bytes, bytes.length, 0);
-      if (this.#durable) this.#open.syncDescriptor(descriptor, draft);
     } catch (cause) {
-      if (cause instanceof StorageError) throw cause;
       throw fileError(`could not write file "${draft.name}"`, draft.path, cause);
     } finally {
       this.#calls.closeSync(descriptor);

@@ -1,7 +1,8 @@
 /**
  * Pages in files, laid out as PostgreSQL lays them out:
  *
- *   directory/palloc.control          the control document
+ *   directory/palloc.control.0        the control document, as it is or was before: two-places.ts
+ *   directory/palloc.control.1
  *   directory/palloc.relations        the list of relations
  *   directory/palloc.journal.3        a journal
  *   directory/base/16384              main fork, first segment
@@ -16,7 +17,7 @@
  * first, and each cut is synced before the next: a crash leaves a shorter fork and never a gap.
  *
  * Threads: each has its own {@link FileStorage} over the same directory. `flushSync` syncs all
- * segments of a fork, since other threads may have written them; syncing a clean file is cheap.
+ * segments of a fork, since other threads may have written them, unless none has: unsynced.ts.
  * How errors of a sync find their way is told in descriptors.ts. A thread that is terminated loses
  * its descriptors unsynced; Linux reports an error that nobody has seen to a later descriptor, as
  * long as some descriptor kept the file in memory, so whoever flushes for others should have asked
@@ -27,7 +28,7 @@
 
 import { BLOCK_BYTES, MAX_RELATION_NUMBER } from "../../assembly/common/constants.ts";
 import { ClosedError } from "../abi/errors.ts";
-import { type DataFile, Descriptors, type Directory } from "./descriptors.ts";
+import { type DataFile, Descriptors, type Directory, unsyncedWords } from "./descriptors.ts";
 import { Document } from "./documents.ts";
 import {
   type FileCalls,
@@ -55,6 +56,8 @@ import {
   writePastEnd,
 } from "./manager.ts";
 import { type ForkFiles, Segments } from "./segments.ts";
+import { TwoPlaces } from "./two-places.ts";
+import { Unsynced } from "./unsynced.ts";
 
 /** What a thread needs to open a data directory. */
 export interface FilesHandle extends StorageHandle {
@@ -66,10 +69,11 @@ export interface FilesHandle extends StorageHandle {
   readonly segmentBlocks: number;
   /** Open files a thread, at most. */
   readonly maxOpenFiles: number;
-  /** Words shared by all threads: descriptors.ts. */
+  /** Words shared by all threads: descriptors.ts, unsynced.ts. */
   readonly state: SharedArrayBuffer;
 }
 
+const CONTROL_NAME = "palloc.control";
 /** Blocks of a full segment: 1 GB. */
 export const SEGMENT_BLOCKS = 131072;
 
@@ -97,7 +101,10 @@ export class FileStorage implements StorageManager {
   readonly #open: Descriptors;
   readonly #segments: Segments;
   readonly #journals: Journals;
-  readonly #control: Document;
+  readonly #unsynced: Unsynced;
+  readonly #control: TwoPlaces;
+  /** The control document as formats before 4 had it: to be refused by its version. */
+  readonly #formerControl: Document;
   readonly #relations: Document;
   #prefetches = 0;
   #closed = false;
@@ -120,10 +127,10 @@ export class FileStorage implements StorageManager {
     this.#open = new Descriptors(calls, maxOpenFiles, state, syncDirectories);
     this.#segments = new Segments(calls, this.#open, path, segmentBlocks);
     this.#journals = new Journals(calls, this.#open, directory);
-    const document = (name: string, durable: boolean): Document =>
-      new Document(calls, this.#open, directory, { name, durable });
-    this.#control = document("palloc.control", true);
-    this.#relations = document("palloc.relations", false);
+    this.#unsynced = new Unsynced(unsyncedWords(state));
+    this.#control = new TwoPlaces(calls, this.#open, directory, CONTROL_NAME);
+    this.#formerControl = new Document(calls, directory, CONTROL_NAME);
+    this.#relations = new Document(calls, directory, "palloc.relations");
   }
 
   // ── Forks ──────────────────────────────────────────────────────────────────────────────────────
@@ -134,7 +141,7 @@ export class FileStorage implements StorageManager {
       const cause = Object.assign(new Error("EEXIST"), { code: "EEXIST" });
       throw fileError(`could not create file "${first.name}"`, first.path, cause);
     }
-    this.#open.create(first);
+    this.#changing(relation, fork, () => this.#open.create(first));
   }
 
   existsSync(relation: number, fork: Fork): boolean {
@@ -143,9 +150,7 @@ export class FileStorage implements StorageManager {
 
   unlinkSync(relation: number, fork: Fork): void {
     const files = this.#fork(relation, fork);
-    const last = this.#segments.lastSegment(files);
-    for (let n = last; n > 0; n--) this.#segments.cut(this.#segments.segment(files, n), 0, true);
-    for (let n = last; n >= 0; n--) this.#segments.remove(this.#segments.segment(files, n));
+    this.#changing(relation, fork, () => this.#segments.unlink(files));
     this.#open.nameRemoved(this.#segments.base);
   }
 
@@ -156,42 +161,22 @@ export class FileStorage implements StorageManager {
   extendSync(relation: number, fork: Fork, blocks: number): void {
     checkLength(blocks);
     const files = this.#fork(relation, fork);
-    const { size } = this.#segments;
-    let length = this.#segments.length(files);
-    while (length < blocks) {
-      const n = Math.floor(length / size);
-      const end = Math.min(blocks, (n + 1) * size);
-      this.#segments.extendSegment(
-        this.#segments.segment(files, n),
-        length - n * size,
-        end - n * size,
-      );
-      length = end;
-    }
+    this.#changing(relation, fork, () => this.#segments.extend(files, blocks));
   }
 
   truncateSync(relation: number, fork: Fork, blocks: number): void {
     checkLength(blocks);
     const files = this.#fork(relation, fork);
-    const end = this.#segments.requireLength(files, blocks);
-    for (let n = this.#segments.lastSegment(files); n >= end; n--) {
-      const kept = n === end ? blocks - end * this.#segments.size : 0;
-      this.#segments.cut(this.#segments.segment(files, n), kept * BLOCK_BYTES, n > end);
-    }
+    this.#changing(relation, fork, () => this.#segments.truncate(files, blocks));
     this.#open.cutShort(this.#segments.base);
   }
 
   flushSync(relation: number, fork: Fork): void {
     const files = this.#fork(relation, fork);
     this.#open.requireSynced(this.#segments.segment(files, 0));
-    const last = Math.floor(this.#segments.length(files) / this.#segments.size);
-    for (let n = 0; n <= last; n++) {
-      const file = this.#segments.segment(files, n);
-      if (this.#open.find(file) < 0) continue;
-      this.#open.sync(file);
-      this.#open.requireName(file);
-    }
-    this.#open.syncNames(this.#segments.base);
+    const sync = (): void => this.#segments.sync(files);
+    if (fork === 0) this.#unsynced.sync(relation, sync);
+    else sync();
   }
 
   relationsSync(): number[] {
@@ -237,7 +222,9 @@ export class FileStorage implements StorageManager {
     const descriptor = this.#open.get(file);
     file.written = true;
     try {
-      writeFully(this.#calls, descriptor, from, BLOCK_BYTES, inSegment * BLOCK_BYTES);
+      this.#changing(relation, fork, () => {
+        writeFully(this.#calls, descriptor, from, BLOCK_BYTES, inSegment * BLOCK_BYTES);
+      });
     } catch (cause) {
       throw blockError("write", rangeOf(file, block, 1), cause);
     }
@@ -270,7 +257,9 @@ export class FileStorage implements StorageManager {
       const descriptor = this.#open.get(file);
       file.written = true;
       try {
-        writeParts(this.#calls, descriptor, pages, position);
+        this.#changing(relation, fork, () => {
+          writeParts(this.#calls, descriptor, pages, position);
+        });
       } catch (cause) {
         throw blockError("write", range, cause);
       }
@@ -342,7 +331,7 @@ export class FileStorage implements StorageManager {
 
   readControlSync(): Uint8Array | undefined {
     this.#requireOpen();
-    return this.#control.read();
+    return this.#control.read() ?? this.#formerControl.read();
   }
 
   writeControlSync(bytes: Uint8Array): void {
@@ -376,6 +365,11 @@ export class FileStorage implements StorageManager {
   #fork(relation: number, fork: Fork): ForkFiles {
     this.#requireOpen();
     return this.#segments.fork(relation, fork);
+  }
+
+  /** Does something to a fork's files, noted as what the next flush is to make durable. */
+  #changing<Result>(relation: number, fork: Fork, work: () => Result): Result {
+    return fork === 0 ? this.#unsynced.change(relation, work) : work();
   }
 
   /** The pages by segment, in order. */

@@ -210,7 +210,7 @@ export class Segments {
    *
    * @returns the segment in which they end
    */
-  requireLength(files: ForkFiles, blocks: number): number {
+  #requireLength(files: ForkFiles, blocks: number): number {
     const { size } = this;
     const first = this.segment(files, 0);
     this.#open.get(first);
@@ -250,8 +250,47 @@ export class Segments {
     }
   }
 
+  /** Makes the fork `blocks` long, unless it is longer. */
+  extend(files: ForkFiles, blocks: number): void {
+    const { size } = this;
+    for (let length = this.length(files); length < blocks; ) {
+      const n = Math.floor(length / size);
+      const end = Math.min(blocks, (n + 1) * size);
+      this.#extendSegment(this.segment(files, n), length - n * size, end - n * size);
+      length = end;
+    }
+  }
+
+  /** Makes the fork `blocks` long, from the last segment to the first; never longer. */
+  truncate(files: ForkFiles, blocks: number): void {
+    const end = this.#requireLength(files, blocks);
+    for (let n = this.lastSegment(files); n >= end; n--) {
+      const kept = n === end ? blocks - end * this.size : 0;
+      this.cut(this.segment(files, n), kept * BLOCK_BYTES, n > end);
+    }
+  }
+
+  /** Removes the fork's files, from the last to the first. */
+  unlink(files: ForkFiles): void {
+    const last = this.lastSegment(files);
+    for (let n = last; n > 0; n--) this.cut(this.segment(files, n), 0, true);
+    for (let n = last; n >= 0; n--) this.remove(this.segment(files, n));
+  }
+
+  /** Makes the fork durable: bytes, lengths and names. */
+  sync(files: ForkFiles): void {
+    const last = Math.floor(this.length(files) / this.size);
+    for (let n = 0; n <= last; n++) {
+      const file = this.segment(files, n);
+      if (this.#open.find(file) < 0) continue;
+      this.#open.sync(file);
+      this.#open.requireName(file);
+    }
+    this.#open.syncNames(this.base);
+  }
+
   /** Makes a segment's blocks from `from` to before `to`, zero. A full medium shows here. */
-  extendSegment(file: DataFile, from: number, to: number): void {
+  #extendSegment(file: DataFile, from: number, to: number): void {
     if (this.#open.find(file) < 0) this.#open.create(file);
     else if (from === 0) this.#open.nameMade(this.base);
     const descriptor = this.#open.get(file);

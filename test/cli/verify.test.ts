@@ -17,7 +17,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { Backend, SharedMemory, type VerifyResult } from "../../bindings/index.ts";
+import { FORMAT_VERSION } from "../../bindings/shared/control.ts";
 import { nodeFiles, openStorage } from "../../bindings/storage/node-fs.ts";
+import { changeControl } from "../support/control.ts";
 import { stamped } from "../support/pool.ts";
 
 const COMMAND = fileURLToPath(new URL("../../dist/bindings/cli/palloc.js", import.meta.url));
@@ -120,16 +122,16 @@ describe("palloc verify", () => {
       expect(stderr).toBe(`palloc: ${stderr.slice(8)}`);
       expect(stderr).toContain(words);
     }
-    expect(() => readFileSync(join(missing, "palloc.control"))).toThrow(/ENOENT/);
+    expect(() => readFileSync(join(missing, "palloc.control.1"))).toThrow(/ENOENT/);
     expect(() => readFileSync(join(empty, "base"))).toThrow(/ENOENT/);
   });
 
   it("of another format is refused with what it is, with exit code 2", () => {
-    const control = join(directory, "palloc.control");
-    const text = readFileSync(control, "utf8");
-    writeFileSync(control, text.replace(/"version": \d+/, '"version": 99'));
+    changeControl(directory, (text) => text.replace(/"version": \d+/, '"version": 99'));
     const { status, stderr } = palloc("verify", directory);
-    writeFileSync(control, text);
+    changeControl(directory, (text) =>
+      text.replace('"version": 99', `"version": ${FORMAT_VERSION}`),
+    );
     expect(status).toBe(2);
     expect(stderr).toMatch(/^palloc: database files are incompatible/);
     expect(stderr).toMatch(/^DETAIL: .*version 99/m);

@@ -6,6 +6,7 @@ import { Journal, type PageWrite } from "../../bindings/shared/journal.ts";
 import { emptyOtherJournals } from "../../bindings/shared/journal-format.ts";
 import type { Routine } from "../../bindings/shared/routine.ts";
 import type { FileStorage } from "../../bindings/storage/files.ts";
+import { Unsynced } from "../../bindings/storage/unsynced.ts";
 import type { CrashDisk } from "../storage/crash-disk.ts";
 import { type Campaign, type Count, campaign, WrongState } from "./crashes.ts";
 import { nothingYet } from "./history.ts";
@@ -51,22 +52,9 @@ function inStorage(name: string, change: (storage: FileStorage, world: World) =>
   return { name, plant };
 }
 
-/** Leaves out one sync of those that replacing the control document makes. */
-function withoutSync(name: string, skipped: number): Mistake {
-  return inStorage(name, (storage, { disk }) => {
-    const write = storage.writeControlSync.bind(storage);
-    storage.writeControlSync = (bytes) => withoutSyncOf(disk, skipped, () => write(bytes));
-  });
-}
-
-/** Leaves out one of the syncs that a call makes, counted from 1. */
-function withoutSyncOf(disk: CrashDisk, skipped: number, call: () => void): void {
-  const sync = disk.fsyncSync.bind(disk);
-  let calls = 0;
-  disk.fsyncSync = (descriptor) => {
-    calls += 1;
-    if (calls !== skipped) sync(descriptor);
-  };
+/** Leaves out the syncs that a call makes. */
+function withoutSyncs(disk: CrashDisk, call: () => void): void {
+  disk.fsyncSync = () => {};
   try {
     call();
   } finally {
@@ -141,8 +129,21 @@ export const mistakes: readonly Mistake[] = [
   inStorage("files are not synced before the control document is replaced", (storage) => {
     storage.flushSync = () => {};
   }),
-  withoutSync("the control document is renamed without having been synced", 1),
-  withoutSync("the directory is not synced after the control document was renamed", 2),
+  inStorage("the control document is not synced", (storage, { disk }) => {
+    const write = storage.writeControlSync.bind(storage);
+    storage.writeControlSync = (bytes) => withoutSyncs(disk, () => write(bytes));
+  }),
+  {
+    name: "a write is not noted as something to be synced",
+    plant: (plan) => {
+      const { change } = Unsynced.prototype;
+      Unsynced.prototype.change = (_relation, work) => work();
+      const takeOut = (): void => {
+        Unsynced.prototype.change = change;
+      };
+      return { plan, takeOut };
+    },
+  },
   inStorage("the old journal is emptied before the commit", (storage) => {
     const write = storage.writeControlSync.bind(storage);
     storage.writeControlSync = (bytes) => {

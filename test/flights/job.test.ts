@@ -16,6 +16,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FlightsJob } from "../../examples/flights/job.ts";
 import type { FlightResultRow, Report, ResultRow } from "../../examples/flights/report.ts";
 import { reportText } from "../../examples/flights/report-text.ts";
+import { changeControl, newestControl } from "../support/control.ts";
 import {
   aggregatePlainly,
   datesPlainly,
@@ -348,17 +349,17 @@ describe("a damaged data directory is refused in one line:", () => {
 
   test("another format version, with the version", async () => {
     const { directory } = copy();
-    const control = join(directory, "palloc.control");
-    const text = readFileSync(control, "utf8").replace(/"version": \d+/, '"version": 99');
-    writeFileSync(control, text);
+    changeControl(directory, (text) => text.replace(/"version": \d+/, '"version": 99'));
+    const control = newestControl(directory);
+    const bytes = readFileSync(control);
     expect(await refusal(directory)).toMatch(/incompatible .* format version 99 /);
-    expect(readFileSync(control, "utf8")).toBe(text);
+    expect(readFileSync(control)).toEqual(bytes);
   });
 
-  test("a control file that was written over", async () => {
+  test("control files that were written over", async () => {
     const { directory } = copy();
-    writeFileSync(join(directory, "palloc.control"), "nonsense");
-    expect(await refusal(directory)).toMatch(/^control document is damaged: it is no JSON/);
+    for (const n of [0, 1]) writeFileSync(join(directory, `palloc.control.${n}`), "nonsense");
+    expect(await refusal(directory)).toMatch(/^files "palloc.control.0" and .* are damaged/);
   });
 });
 

@@ -157,10 +157,10 @@ export class Medium {
     return this.#file(journal).header;
   }
 
-  /** Bytes: what the header says, and the records behind it. */
+  /** Bytes: what the header says, and the records behind it; -1 if there is no such file. */
   journalBytes(journal: number): number {
-    const { header, entries } = this.#file(journal);
-    return header.length + entries.length * RECORD_BYTES;
+    const found = this.#journals.get(journal);
+    return found === undefined ? -1 : found.header.length + found.entries.length * RECORD_BYTES;
   }
 
   create(journal: number, header: Uint8Array = new Uint8Array()): void {

@@ -122,7 +122,9 @@ class ModelStorage implements StorageManager {
   }
 
   journalBytesSync(n: number): number {
-    return this.#know((medium) => medium.journalBytes(n));
+    const bytes = this.#know((medium) => medium.journalBytes(n));
+    if (bytes < 0) throw new StorageError("58P01", "there is no such journal", String(n));
+    return bytes;
   }
 
   removeJournalSync(n: number): void {

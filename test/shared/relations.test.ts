@@ -16,6 +16,7 @@ import { Backend, initPage, SharedMemory } from "../../bindings/index.ts";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage } from "../../bindings/storage/memory.ts";
 import { nodeFiles } from "../../bindings/storage/node-fs.ts";
+import { changeControl, newestControl } from "../support/control.ts";
 import { built, type IoMethod, ioMethods, withIoMethod } from "../support/io-methods.ts";
 
 const settings = { shared_buffers: 16, max_connections: 2 };
@@ -211,18 +212,24 @@ describe.each(ioMethods)("io_method %s", (current) => {
 
     it("a damaged control document, or one of another format, is refused and left alone", async () => {
       await filled();
-      const file = join(directory, "palloc.control");
+      const file = newestControl(directory);
       const text = readFileSync(file, "utf8");
-      for (const [broken, code] of [
-        [text.replace('"checkpoint": 2', '"checkpoint": 3'), "XX001"],
-        [text.slice(0, -20), "XX001"],
-        ["", "XX001"],
-        [text.replace('"version": 3', '"version": 99'), "55000"],
-      ] as const) {
+      for (const broken of [
+        text.replace('"checkpoint": 2', '"checkpoint": 3'),
+        text.slice(0, -20),
+        "",
+      ]) {
         writeFileSync(file, broken);
-        await expect(withBackend(nodeFiles(directory), () => {})).rejects.toMatchObject({ code });
+        const start = withBackend(nodeFiles(directory), () => {});
+        await expect(start).rejects.toMatchObject({ code: "XX001" });
         expect(readFileSync(file, "utf8")).toBe(broken);
       }
+      writeFileSync(file, text);
+      changeControl(directory, (control) => control.replace(/"version": \d+/, '"version": 99'));
+      const before = readFileSync(newestControl(directory));
+      const start = withBackend(nodeFiles(directory), () => {});
+      await expect(start).rejects.toMatchObject({ code: "55000" });
+      expect(readFileSync(newestControl(directory))).toEqual(before);
     });
 
     it("files that no relation names are removed at start", async () => {

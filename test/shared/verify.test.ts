@@ -25,6 +25,7 @@ import {
   verifyStorage,
 } from "../../bindings/index.ts";
 import { nodeFiles, openStorage } from "../../bindings/storage/node-fs.ts";
+import { changeControl } from "../support/control.ts";
 import { openPool, stamp, stamped, stampOf } from "../support/pool.ts";
 import { Random } from "../support/random.ts";
 
@@ -289,9 +290,7 @@ describe("damage", () => {
 
   it("of the control document leaves nothing to judge, and another format is refused", async () => {
     await use(fill);
-    const control = join(directory, "palloc.control");
-    const text = readFileSync(control, "utf8");
-    writeFileSync(control, text.replace('"checkpoint": 2', '"checkpoint": 3'));
+    changeControl(directory, (text) => text.replace('"checkpoint": 2', '"checkpoint": 3'));
     const named = (problem: RegExp): unknown => ({
       checkpoint: 0,
       pages: 0,
@@ -300,9 +299,12 @@ describe("damage", () => {
       ],
     });
     expect(await verify()).toMatchObject(named(/checksum does not match/) as object);
-    unlinkSync(control);
+    for (const n of [0, 1]) writeFileSync(join(directory, `palloc.control.${n}`), "damaged");
+    expect(await verify()).toMatchObject(named(/files .* are damaged/) as object);
+    for (const n of [0, 1]) unlinkSync(join(directory, `palloc.control.${n}`));
     expect(await verify()).toMatchObject(named(/it is missing/) as object);
-    writeFileSync(control, text.replace('"version": 3', '"version": 99'));
+    const former = '{ "format": "palloc data directory", "version": 3, "blockBytes": 8192 }';
+    writeFileSync(join(directory, "palloc.control"), former);
     await expect(verify()).rejects.toMatchObject({ code: "55000" });
   });
 

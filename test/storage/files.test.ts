@@ -5,7 +5,7 @@ import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { SYNC_STATE_BYTES } from "../../bindings/storage/descriptors.ts";
+import { newSyncState } from "../../bindings/storage/descriptors.ts";
 import type { FileCalls } from "../../bindings/storage/file-calls.ts";
 import { FileStorage, type FilesHandle } from "../../bindings/storage/files.ts";
 import { pageOf, readPage } from "./contract.ts";
@@ -17,7 +17,7 @@ let directories = 0;
 function newHandle(maxOpenFiles = 100): FilesHandle {
   const directory = join(root, `data${directories++}`);
   fs.mkdirSync(join(directory, "base"), { recursive: true });
-  const state = new SharedArrayBuffer(SYNC_STATE_BYTES);
+  const state = newSyncState();
   return { kind: "node-fs", module: "", directory, segmentBlocks: 4, maxOpenFiles, state };
 }
 
@@ -182,7 +182,7 @@ test("a sync that failed is reported and never repeated, in any thread", () => {
   expect(log.filter((line) => line === "sync")).toHaveLength(1);
 });
 
-test("a flush syncs every segment, and the directory once after names were made", () => {
+test("a flush syncs every segment if one was written, and the directory if names were made", () => {
   const log: string[] = [];
   const handle = newHandle();
   const storage = new FileStorage(handle, noting(log), true);
@@ -192,8 +192,11 @@ test("a flush syncs every segment, and the directory once after names were made"
   other.flushSync(5, 0);
   expect(log).toEqual(["sync 5", "sync 5.1", "sync base", "close base"]);
   log.length = 0;
-  storage.flushSync(5, 0);
-  expect(log).toEqual(["sync 5", "sync 5.1"]);
+  for (const each of [storage, other]) each.flushSync(5, 0);
+  expect(log).toEqual([]);
+  storage.writeSync(5, 0, 5, pageOf(5));
+  for (const each of [other, storage]) each.flushSync(5, 0);
+  expect(log.splice(0)).toEqual(["sync 5", "sync 5.1"]);
   storage.createSync(6, 0);
   log.length = 0;
   storage.flushSync(6, 0);
@@ -261,25 +264,30 @@ test("at most maxOpenFiles descriptors are open, and fewer where the system allo
   expect(open).toBe(0);
 });
 
-test("the control document is synced, renamed, and its name synced, in this order", () => {
+test("the control document is synced in its two files by turns, and each one's name once", () => {
   const log: string[] = [];
-  const storage = new FileStorage(newHandle(), noting(log), true);
-  storage.writeControlSync(pageOf(1));
-  const directory = storage.handle.directory.split("/").at(-1);
-  expect(log).toEqual([
-    "sync palloc.control.tmp",
-    "close palloc.control.tmp",
-    "rename",
-    `sync ${directory}`,
-    `close ${directory}`,
+  const handle = newHandle();
+  const storage = new FileStorage(handle, noting(log), true);
+  for (let turn = 0; turn < 4; turn += 1) storage.writeControlSync(pageOf(turn));
+  const directory = handle.directory.split("/").at(-1);
+  const names = [`sync ${directory}`, `close ${directory}`];
+  expect(log.splice(0)).toEqual([
+    "sync palloc.control.1",
+    ...names,
+    "sync palloc.control.0",
+    ...names,
+    "sync palloc.control.1",
+    "sync palloc.control.0",
   ]);
+  // Who finds one that it did not write makes it durable before the other is written over.
+  new FileStorage(handle, noting(log), true).writeControlSync(pageOf(4));
+  expect(log).toEqual(["sync palloc.control.0", "sync palloc.control.1"]);
 });
 
 test("a control document that cannot be written leaves the one before", () => {
   for (const [replaced, message] of [
-    [{ writeSync: failing("ENOSPC") }, /write file "palloc.control.tmp": No space left on device$/],
-    [{ fsyncSync: failing("EIO") }, /fsync file "palloc.control.tmp": Input\/output error$/],
-    [{ renameSync: failing("EACCES") }, /rename file .* to "palloc.control": Permission denied$/],
+    [{ writevSync: failing("ENOSPC") }, /write file "palloc.control.1": No space left on device$/],
+    [{ fsyncSync: failing("EIO") }, /fsync file "palloc.control.1": Input\/output error$/],
   ] as const) {
     const handle = newHandle();
     new FileStorage(handle, fs, true).writeControlSync(pageOf(1));
@@ -297,7 +305,7 @@ test("where directories cannot be synced, nothing tries to", () => {
   storage.writeControlSync(pageOf(1));
   expect(log.filter((line) => line.startsWith("sync"))).toEqual([
     "sync 5",
-    "sync palloc.control.tmp",
+    "sync palloc.control.1",
   ]);
 });
 

@@ -101,7 +101,7 @@ describe("the layout of files", () => {
     } finally {
       process.chdir(before);
     }
-    expect(readdirSync(join(root, "relative"))).toEqual(["base", "palloc.control"]);
+    expect(readdirSync(join(root, "relative"))).toEqual(["base", "palloc.control.1"]);
     expect(readdirSync(join(root, "elsewhere"))).toEqual([]);
   });
 

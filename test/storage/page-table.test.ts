@@ -1,55 +1,11 @@
-// The table of memory storage, stopped at each of its atomic operations in turn: there another
-// thread does something of its own, or the thread ends. The other thread is a second manager of the
-// same handle; what matters to either is only the order of atomic operations, which this decides.
+// The table of memory storage, stopped at each of its atomic operations in turn (atomics.ts). The
+// other thread is a second manager of the same handle.
 
 import { describe, expect, test } from "vitest";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { memoryStorage, openStorage } from "../../bindings/storage/memory.ts";
+import { dieAt, everywhere, stopAt } from "./atomics.ts";
 import { isSame, pageOf, readPage, zeroPage } from "./contract.ts";
-
-const atomics = Atomics as unknown as Record<string, (...values: unknown[]) => unknown>;
-const names = ["load", "store", "add", "compareExchange", "exchange"];
-
-/** Does `action` before the given atomic operation of `run`. @returns whether `run` got that far */
-function stopAt(operation: number, action: () => void, run: () => void): boolean {
-  const originals = names.map((name) => [name, atomics[name]] as const);
-  let count = 0;
-  for (const [name, original] of originals) {
-    if (original === undefined) throw new Error(name);
-    atomics[name] = (...values) => {
-      if (count++ === operation) action();
-      return original(...values);
-    };
-  }
-  try {
-    run();
-  } finally {
-    for (const [name, original] of originals) if (original !== undefined) atomics[name] = original;
-  }
-  return count > operation;
-}
-
-/** Runs `check` for each operation there is. */
-function everywhere(check: (operation: number) => boolean): void {
-  let operation = 0;
-  while (check(operation)) operation++;
-  expect(operation).toBeGreaterThan(1);
-}
-
-class Death extends Error {}
-
-/** As {@link stopAt}, and the thread ends there. */
-function dieAt(operation: number, run: () => void): boolean {
-  const die = (): never => {
-    throw new Death();
-  };
-  try {
-    return stopAt(operation, die, run);
-  } catch (error) {
-    if (error instanceof Death) return true;
-    throw error;
-  }
-}
 
 const totalPages = 24;
 
