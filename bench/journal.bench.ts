@@ -57,11 +57,8 @@ async function openPalloc(directory: string, full_page_writes: boolean): Promise
   let relation = backend.createRelationSync(RELATION);
   let relations = 1;
   const pool = backend.buffers;
-  const write = (block: number, value: number, fresh: boolean): void => {
-    pool.changeSync(relation, block, (bytes) => {
-      if (fresh) initPage(bytes);
-      new DataView(bytes.buffer, bytes.byteOffset).setUint32(STAMP_OFFSET, value, true);
-    });
+  const stamp = (bytes: Uint8Array, value: number): void => {
+    new DataView(bytes.buffer, bytes.byteOffset).setUint32(STAMP_OFFSET, value, true);
   };
   return {
     renew() {
@@ -69,10 +66,14 @@ async function openPalloc(directory: string, full_page_writes: boolean): Promise
       relation = backend.createRelationSync(`${RELATION} ${relations}`);
     },
     add(block, value) {
-      pool.extendSync(relation);
-      write(block, value, true);
+      if (block % COMMIT_EVERY === 0) pool.extendSync(relation, COMMIT_EVERY);
+      using page = pool.readSync(relation, block, { mode: "zeroAndLock" });
+      pool.beginChange(page.buffer);
+      initPage(page.bytes);
+      stamp(page.bytes, value);
+      pool.endChange(page.buffer);
     },
-    change: (block, value) => write(block, value, false),
+    change: (block, value) => pool.changeSync(relation, block, (bytes) => stamp(bytes, value)),
     commit: () => void backend.checkpointSync(),
     value(block) {
       using page = pool.readSync(relation, block);

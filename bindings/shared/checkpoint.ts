@@ -38,7 +38,7 @@ import type { IoCounts } from "./io-counts.ts";
 import { isDiskFull, type Journal } from "./journal.ts";
 import { beginJournal, retireJournal } from "./journal-format.ts";
 import { removeFiles } from "./recovery.ts";
-import { PAUSE, type Routine } from "./routine.ts";
+import { type Routine, TURN } from "./routine.ts";
 
 /** Longest rest between two batches of a spread checkpoint. */
 const REST_MS = 100;
@@ -116,7 +116,7 @@ export class Checkpoints {
       const control = this.#measured(interval + (interval === committed ? 1 : 2));
       beginJournal(this.#storage, control);
       this.#journal.begin(control.checkpoint);
-      yield PAUSE;
+      yield TURN;
       attachment.exports.cut(control.checkpoint);
       if (interval !== committed) retireJournal(this.#storage, interval);
       return control;
@@ -143,11 +143,11 @@ export class Checkpoints {
     const written = performance.now();
     const filesSynced = this.#syncFiles(control);
     yield* this.#journal.syncWhole(control.checkpoint);
-    yield PAUSE;
+    yield TURN;
     this.#commit(control);
     const ended = performance.now();
     this.#counts.checkpointDone(written - started, ended - written);
-    yield PAUSE;
+    yield TURN;
     yield* this.#journal.turnTo(control.checkpoint);
     yield* this.#attachment.withNamedLock(LOCK_CONTROL, () => this.#removeDropped(control));
     return {
@@ -177,7 +177,7 @@ export class Checkpoints {
         const milliseconds = Math.min(REST_MS, due - performance.now());
         yield { op: "delay", milliseconds, event: WAIT_CHECKPOINT_WRITE_DELAY };
       }
-      yield PAUSE;
+      yield TURN;
     });
     this.#counts.checkpointWrote(written);
     return written;

@@ -83,6 +83,8 @@ export interface SleepStep {
 export const SLEEP: SleepStep = { op: "sleep" };
 /** Lets others run, then looks again. */
 export const PAUSE = { op: "pause" } as const;
+/** A place between two parts of long work where a task of this thread may run. */
+export const TURN = { op: "turn" } as const;
 /** Waits for a routine of this same backend that will come to its end by itself. */
 export const SELF = { op: "self", held: false } as const;
 /** Waits for something that a user of this same backend may hold for as long as he likes. */
@@ -97,6 +99,7 @@ export type Step =
   | DelayStep
   | SleepStep
   | typeof PAUSE
+  | typeof TURN
   | typeof SELF
   | typeof HELD;
 
@@ -148,6 +151,7 @@ function performSync(
     attachment.setWaitEvent(0);
     attachment.interrupts.check(statement);
   } else if (step.op === "self") attachment.check(ST_SELF);
+  else if (step.op === "turn") attachment.interrupts.check(statement);
   else {
     if (isGivenUpAt(step)) attachment.interrupts.check(statement);
     attachment.setWaitEvent(eventOf(step));
@@ -248,6 +252,7 @@ async function perform(
 ): Promise<void> {
   if (step.op === "sleep") await attachment.awaitWord(statement, signal, step.milliseconds);
   else if (step.op === "pause" || step.op === "self") await attachment.rest(LOOK_AGAIN_MS);
+  else if (step.op === "turn") await attachment.rest(0);
   else if (step.op === "delay") await attachment.rest(step.milliseconds, signal);
   else if (step.op === "read" && storage.readv !== undefined) {
     await readLater(attachment, storage.readv.bind(storage), step);

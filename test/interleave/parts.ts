@@ -367,6 +367,7 @@ function* perform(actor: Actor, step: Step): Operation<void> {
       yield { do: "syncJournal", journal: journalFile(step.journal) };
       return;
     case "pause":
+    case "turn":
     case "delay":
       yield { do: "tired" };
       return;
