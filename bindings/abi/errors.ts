@@ -40,6 +40,16 @@ export class PallocError extends Error {
   }
 }
 
+/**
+ * Whether something thrown has this SQLSTATE. A storage manager may have been made by another copy
+ * of this library, whose errors are of classes of its own.
+ *
+ * @internal
+ */
+export function hasCode(thrown: unknown, code: string): boolean {
+  return thrown instanceof Error && Reflect.get(thrown, "code") === code;
+}
+
 /** Optional parts of an {@link OutOfMemoryError}. */
 export interface OutOfMemoryParts extends ErrorParts {
   /** Default: `out of memory`. */

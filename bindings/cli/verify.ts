@@ -64,7 +64,8 @@ function checkDirectory(directory: string): void {
   const found = statSync(directory, { throwIfNoEntry: false });
   if (found === undefined) throw new Error(`directory "${directory}" does not exist`);
   if (!found.isDirectory()) throw new Error(`"${directory}" is not a directory`);
-  if (["palloc.control", "base"].some((name) => existsSync(join(directory, name)))) return;
+  const ours = ["palloc.control", "palloc.control.1", "base"];
+  if (ours.some((name) => existsSync(join(directory, name)))) return;
   throw new Error(`"${directory}" is not a data directory: no palloc.control and no base is in it`);
 }
 

@@ -13,8 +13,8 @@
  */
 
 import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
+import { digestOf } from "../abi/digest.ts";
 import { DataCorruptedError, PallocError } from "../abi/errors.ts";
-import { digestOf } from "../storage/digest.ts";
 import type { StorageManager } from "../storage/manager.ts";
 
 /** Version of the layout of a data directory. */

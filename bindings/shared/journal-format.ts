@@ -2,9 +2,9 @@
  * The bytes of a journal file (drawn in journal.ts): writing and reading its header and records.
  *
  * Journals take four files in turn, which are written over and neither removed nor emptied: names
- * that stay need no sync of their directory, and a file that keeps its blocks is synced in a
- * third of the time. Four, because a checkpoint that was given up leaves its journal in use when the
- * next but one is begun. The header says whose journal a file is, and every record too, within its
+ * that stay need no sync of their directory, and a file that keeps its blocks is synced in a third
+ * of the time. Four, because a checkpoint that was given up leaves its journal in use when the next
+ * but one is begun. The header says whose journal a file is, and every record too, within its
  * digest: what is behind a journal's own records is of an earlier one, and matches no more. Within
  * one life of a region no number is a journal's twice; each start empties all files but one, and
  * that is durable before a checkpoint begun since is committed.
@@ -18,8 +18,7 @@
  */
 
 import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
-import { DataCorruptedError } from "../abi/errors.ts";
-import { errorCode } from "../storage/file-calls.ts";
+import { DataCorruptedError, hasCode } from "../abi/errors.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import { type Control, decodeControl, encodeControl } from "./control.ts";
 
@@ -90,7 +89,7 @@ function bytesIn(storage: StorageManager, file: number): number | undefined {
   try {
     return storage.journalBytesSync(file);
   } catch (error) {
-    if (errorCode(error) === UNDEFINED_FILE) return undefined;
+    if (hasCode(error, UNDEFINED_FILE)) return undefined;
     throw error;
   }
 }

@@ -42,7 +42,7 @@ import {
   REGION_JOURNAL_SYNCED_OFFSET,
   REGION_JOURNALLED_OFFSET,
 } from "../../assembly/common/constants.ts";
-import { errorCode } from "../storage/file-calls.ts";
+import { hasCode } from "../abi/errors.ts";
 import type { Fork, StorageManager } from "../storage/manager.ts";
 import type { Attachment } from "./attachment.ts";
 import { readControl, writeControl } from "./control.ts";
@@ -328,7 +328,7 @@ function syncedAt(journal: number): number {
 
 /** Whether there was no room for a write, which has changed nothing then. @internal */
 export function isDiskFull(error: unknown): boolean {
-  return errorCode(error) === DISK_FULL;
+  return hasCode(error, DISK_FULL);
 }
 
 /** Cuts pages, sorted by relation, fork and block, into runs of neighbours. @internal */

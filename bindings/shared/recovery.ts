@@ -13,8 +13,7 @@
  */
 
 import { BLOCK_BYTES } from "../../assembly/common/constants.ts";
-import { DataCorruptedError } from "../abi/errors.ts";
-import { errorCode } from "../storage/file-calls.ts";
+import { DataCorruptedError, hasCode } from "../abi/errors.ts";
 import type { StorageManager } from "../storage/manager.ts";
 import {
   type Control,
@@ -192,7 +191,7 @@ function orderlyLength(storage: StorageManager, number: number): number | undefi
   try {
     return storage.blocksSync(number, 0);
   } catch (error) {
-    if (errorCode(error) === "XX001") return undefined;
+    if (hasCode(error, "XX001")) return undefined;
     throw error;
   }
 }

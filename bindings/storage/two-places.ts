@@ -3,7 +3,7 @@
  * replacement goes into the one that does not have the newest.
  *
  *   palloc.control.0   palloc document 6: 812 bytes, digest 1c9d02aa ⏎ the document …
- *   palloc.control.1   palloc document 7: 830 bytes, digest 90ab11c4 ⏎ the document …     the newest
+ *   palloc.control.1   palloc document 7: 830 bytes, digest 90ab11c4 ⏎ the document …   the newest
  *
  * Replacements are numbered from 1; the even ones are in the first file. The digest is of number,
  * length and document: what a crash leaves of a replacement does not match it, and the other file
@@ -22,8 +22,8 @@
  * (src/include/catalog/pg_control.h, PG_CONTROL_MAX_SAFE_SIZE)
  */
 
+import { digestOf } from "../abi/digest.ts";
 import { type DataFile, type Descriptors, type Directory, dataFile } from "./descriptors.ts";
-import { digestOf } from "./digest.ts";
 import { type FileCalls, fileError, readFully, writeParts } from "./file-calls.ts";
 import { StorageError } from "./manager.ts";
 

@@ -19,7 +19,7 @@ const CONSTANTS = "assembly/common/((io|lock|activity|cache)-)?constants\\.ts";
 /** What storage managers build on: the interface and shared parts, never another manager. */
 const MANAGERS = "(memory|node-fs|opfs|interlock)\\.ts$";
 const STORAGE = new RegExp(
-  `^(bindings/storage/(?!${MANAGERS})|bindings/abi/errors\\.ts$|${CONSTANTS}$)`,
+  `^(bindings/storage/(?!${MANAGERS})|bindings/abi/(errors|digest)\\.ts$|${CONSTANTS}$)`,
 );
 
 /** What benches take from the tests. */
