@@ -6,9 +6,9 @@ import { Worker } from "node:worker_threads";
 import { describe, expect, test } from "vitest";
 import type { Fork } from "../../bindings/storage/manager.ts";
 import { memoryStorage, openStorage } from "../../bindings/storage/memory.ts";
-import { isSame, pageOf, readPage, type Subject, storageContract } from "./contract.ts";
+import { pageOf, readPage, type Subject, storageContract } from "./contract.ts";
 import { wideContract } from "./contract-wide.ts";
-import { builtModule, runInWorker, workerUrl } from "./threads.ts";
+import { builtModule, expectJournalOfTwo, runInWorker, workerUrl } from "./threads.ts";
 
 describe("memory storage keeps the contract", () => {
   const subject: Subject = {
@@ -136,25 +136,7 @@ describe("memory storage between threads", () => {
     const { memoryStorage: make } =
       await builtModule<typeof import("../../bindings/storage/memory.ts")>("memory");
     const storage = make({ maxBytes: 4194304 });
-    storage.createJournalSync(1);
-    const parts = 100;
-    const gate = new Int32Array(new SharedArrayBuffer(4)).fill(2);
-    const calls = (thread: number): unknown[][] =>
-      Array.from({ length: parts }, (_, at) => [
-        "writeJournalSync",
-        1,
-        (2 * at + thread) * 8200,
-        [pageOf(2 * at + thread), new Uint8Array(8).fill(thread)],
-      ]);
-    await Promise.all([0, 1].map((each) => runInWorker(storage.handle, calls(each), gate)));
-    storage.syncJournalSync(1);
-    expect(storage.journalBytesSync(1)).toBe(2 * parts * 8200);
-    const bytes = new Uint8Array(8200);
-    for (let part = 0; part < 2 * parts; part++) {
-      storage.readJournalSync(1, part * 8200, bytes);
-      const whole = isSame(bytes.subarray(0, 8192), pageOf(part)) && bytes[8199] === (part & 1);
-      expect(whole, `part ${part}`).toBe(true);
-    }
+    await expectJournalOfTwo(storage);
     storage.closeSync();
   });
 

@@ -17,9 +17,9 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { StorageManager } from "../../bindings/storage/manager.ts";
 import { nodeFiles, openStorage } from "../../bindings/storage/node-fs.ts";
-import { isSame, pageOf, readPage, type Subject, storageContract } from "./contract.ts";
+import { pageOf, readPage, type Subject, storageContract } from "./contract.ts";
 import { wideContract } from "./contract-wide.ts";
-import { builtModule, runInWorker } from "./threads.ts";
+import { builtModule, expectJournalOfTwo, runInWorker } from "./threads.ts";
 
 const root = mkdtempSync(join(tmpdir(), "palloc-files-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -289,25 +289,7 @@ describe("files between threads", () => {
     const { nodeFiles: open } =
       await builtModule<typeof import("../../bindings/storage/node-fs.ts")>("node-fs");
     const storage = open(newDirectory(), small);
-    storage.createJournalSync(1);
-    const parts = 100;
-    const gate = new Int32Array(new SharedArrayBuffer(4)).fill(2);
-    const calls = (thread: number): unknown[][] =>
-      Array.from({ length: parts }, (_, at) => [
-        "writeJournalSync",
-        1,
-        (2 * at + thread) * 8200,
-        [pageOf(2 * at + thread), new Uint8Array(8).fill(thread)],
-      ]);
-    await Promise.all([0, 1].map((each) => runInWorker(storage.handle, calls(each), gate)));
-    storage.syncJournalSync(1);
-    expect(storage.journalBytesSync(1)).toBe(2 * parts * 8200);
-    const bytes = new Uint8Array(8200);
-    for (let part = 0; part < 2 * parts; part++) {
-      storage.readJournalSync(1, part * 8200, bytes);
-      const whole = isSame(bytes.subarray(0, 8192), pageOf(part)) && bytes[8199] === (part & 1);
-      expect(whole, `part ${part}`).toBe(true);
-    }
+    await expectJournalOfTwo(storage);
     storage.closeSync();
   });
 

@@ -2,7 +2,9 @@
 // these make their storage from it too, so that the handle names a module a thread can load.
 
 import { Worker } from "node:worker_threads";
-import type { StorageHandle } from "../../bindings/storage/manager.ts";
+import { expect } from "vitest";
+import type { StorageHandle, StorageManager } from "../../bindings/storage/manager.ts";
+import { isSame, pageOf } from "./contract.ts";
 
 export const workerUrl: URL = new URL("./worker.mjs", import.meta.url);
 
@@ -28,4 +30,27 @@ export function runInWorker(
     worker.once("message", resolve);
     worker.once("error", reject);
   });
+}
+
+/** Has two threads write one journal at once, and finds in it what each of them wrote. */
+export async function expectJournalOfTwo(storage: StorageManager): Promise<void> {
+  storage.createJournalSync(1);
+  const parts = 100;
+  const gate = new Int32Array(new SharedArrayBuffer(4)).fill(2);
+  const calls = (thread: number): unknown[][] =>
+    Array.from({ length: parts }, (_, at) => [
+      "writeJournalSync",
+      1,
+      (2 * at + thread) * 8200,
+      [pageOf(2 * at + thread), new Uint8Array(8).fill(thread)],
+    ]);
+  await Promise.all([0, 1].map((each) => runInWorker(storage.handle, calls(each), gate)));
+  storage.syncJournalSync(1);
+  expect(storage.journalBytesSync(1)).toBe(2 * parts * 8200);
+  const bytes = new Uint8Array(8200);
+  for (let part = 0; part < 2 * parts; part++) {
+    storage.readJournalSync(1, part * 8200, bytes);
+    const whole = isSame(bytes.subarray(0, 8192), pageOf(part)) && bytes[8199] === (part & 1);
+    expect(whole, `part ${part}`).toBe(true);
+  }
 }
