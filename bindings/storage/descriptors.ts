@@ -54,6 +54,8 @@ export function unsyncedWords(state: SharedArrayBuffer): Int32Array {
 }
 
 const CLOSED = -1;
+/** What a system answers if a file may not be opened for writing. */
+const REFUSALS = ["EROFS", "EACCES", "EPERM"];
 
 /** One segment file, or one journal. */
 export interface DataFile extends FileName {
@@ -66,11 +68,14 @@ export interface DataFile extends FileName {
   written: boolean;
   /** Time of the last use, in uses. */
   used: number;
+  /** Why it was opened for reading alone; undefined while it is closed or may be written. */
+  refusal: unknown;
 }
 
 /** A file not opened yet. */
 export function dataFile(directory: Directory, name: string, path: string): DataFile {
-  return { directory, name, path, descriptor: CLOSED, blocks: 0, written: false, used: 0 };
+  const closed = { descriptor: CLOSED, blocks: 0, written: false, refusal: undefined };
+  return { directory, name, path, used: 0, ...closed };
 }
 
 /** Opens, syncs and closes the files of one data directory for one thread. */
@@ -97,7 +102,11 @@ export class Descriptors {
     return this.#opened.size;
   }
 
-  /** @returns the descriptor for reading and writing, or -1 if there is no such file */
+  /**
+   * Opens for writing too, unless the medium refuses that: what cannot be written can be looked at.
+   *
+   * @returns the descriptor, or -1 if there is no such file
+   */
   find(file: DataFile): number {
     file.used = ++this.#uses;
     if (file.descriptor !== CLOSED) return file.descriptor;
@@ -110,6 +119,13 @@ export class Descriptors {
     if (descriptor !== CLOSED) return descriptor;
     const cause = Object.assign(new Error("ENOENT"), { code: "ENOENT" });
     throw fileError(`could not open file "${file.name}"`, file.path, cause);
+  }
+
+  /** As {@link get}, to write. @throws {@link StorageError} 42501 if it may only be read */
+  writable(file: DataFile): number {
+    const descriptor = this.get(file);
+    if (file.refusal === undefined) return descriptor;
+    throw fileError(`could not open file "${file.name}"`, file.path, file.refusal);
   }
 
   /** Makes the file, empty. @throws {@link StorageError} 58P02 if it is there */
@@ -173,11 +189,14 @@ export class Descriptors {
     while (this.#opened.size >= this.#limit) this.#closeOldest();
     for (;;) {
       try {
-        file.descriptor = this.#calls.openSync(file.path, flags);
+        file.descriptor = this.#calls.openSync(file.path, file.refusal === undefined ? flags : "r");
         this.#opened.add(file);
         return file.descriptor;
       } catch (cause) {
         const code = errorCode(cause);
+        const isRefused = REFUSALS.includes(code ?? "") && file.refusal === undefined;
+        file.refusal = what === "open" && isRefused ? cause : undefined;
+        if (file.refusal !== undefined) continue;
         if (code === "ENOENT" && what === "open") return CLOSED;
         const full = code === "EMFILE" || code === "ENFILE";
         if (!full || this.#opened.size === 0) {
@@ -213,9 +232,7 @@ export class Descriptors {
   abandon(file: DataFile): void {
     if (file.descriptor === CLOSED) return;
     const descriptor = file.descriptor;
-    file.descriptor = CLOSED;
-    file.blocks = 0;
-    file.written = false;
+    Object.assign(file, { descriptor: CLOSED, blocks: 0, written: false, refusal: undefined });
     this.#opened.delete(file);
     if (this.#reading.has(descriptor)) this.#closeLater.add(descriptor);
     else this.#calls.closeSync(descriptor);

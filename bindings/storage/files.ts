@@ -219,7 +219,7 @@ export class FileStorage implements StorageManager {
     if (inSegment >= file.blocks) {
       this.#requireBlocks(files, file, inSegment + 1, rangeOf(file, block, 1));
     }
-    const descriptor = this.#open.get(file);
+    const descriptor = this.#open.writable(file);
     file.written = true;
     try {
       this.#changing(relation, fork, () => {
@@ -254,7 +254,7 @@ export class FileStorage implements StorageManager {
       if (end > file.blocks) this.#requireBlocks(files, file, end, range);
     }
     for (const { file, range, pages, position } of pieces) {
-      const descriptor = this.#open.get(file);
+      const descriptor = this.#open.writable(file);
       file.written = true;
       try {
         this.#changing(relation, fork, () => {

@@ -35,8 +35,9 @@ export class Journals {
       this.#open.create(file);
       return;
     }
+    const descriptor = this.#open.writable(file);
     try {
-      this.#calls.ftruncateSync(file.descriptor, 0);
+      this.#calls.ftruncateSync(descriptor, 0);
     } catch (cause) {
       throw fileError(`could not truncate file "${file.name}"`, file.path, cause);
     }
@@ -47,7 +48,7 @@ export class Journals {
   write(n: number, position: number, parts: readonly Uint8Array[]): void {
     checkPosition(position);
     const file = this.#file(n);
-    const descriptor = this.#open.get(file);
+    const descriptor = this.#open.writable(file);
     file.written = true;
     try {
       writeParts(this.#calls, descriptor, parts, position);

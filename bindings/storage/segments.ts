@@ -227,11 +227,11 @@ export class Segments {
   /** Cuts a segment to `bytes`, unless it is as short or not there. */
   cut(file: DataFile, bytes: number, sync: boolean): void {
     if ((this.bytes(file) ?? 0) <= bytes) return;
+    const descriptor = this.#open.writable(file);
     file.written = true;
     try {
-      this.#calls.ftruncateSync(this.#open.get(file), bytes);
+      this.#calls.ftruncateSync(descriptor, bytes);
     } catch (cause) {
-      if (cause instanceof StorageError) throw cause;
       throw fileError(`could not truncate file "${file.name}"`, file.path, cause);
     }
     if (sync) this.#open.sync(file);
@@ -240,7 +240,7 @@ export class Segments {
   /** Truncated before it is removed: others may have it open, and its space is wanted back now. */
   remove(file: DataFile): void {
     try {
-      if (this.#open.find(file) >= 0) this.#calls.ftruncateSync(file.descriptor, 0);
+      if (this.#open.find(file) >= 0) this.#calls.ftruncateSync(this.#open.writable(file), 0);
       this.#open.abandon(file);
       this.#calls.unlinkSync(file.path);
     } catch (cause) {
@@ -293,7 +293,7 @@ export class Segments {
   #extendSegment(file: DataFile, from: number, to: number): void {
     if (this.#open.find(file) < 0) this.#open.create(file);
     else if (from === 0) this.#open.nameMade(this.base);
-    const descriptor = this.#open.get(file);
+    const descriptor = this.#open.writable(file);
     file.written = true;
     try {
       for (let at = from; at < to; at += EXTEND_BLOCKS) {

@@ -101,7 +101,7 @@ export class TwoPlaces {
   #put({ number, bytes }: Replacement): void {
     const place = this.#places[number % 2] as DataFile;
     if (this.#open.find(place) < 0) this.#open.create(place);
-    const descriptor = this.#open.get(place);
+    const descriptor = this.#open.writable(place);
     place.written = true;
     try {
       writeParts(this.#calls, descriptor, [firstLine(number, bytes), bytes], 0);

@@ -260,7 +260,7 @@ describe("calls that fail", () => {
       const storage = over(
         {
           openSync: (path, flags) => {
-            if (flags.startsWith("w")) failing(code)();
+            if (flags !== "r") failing(code)();
             return fs.openSync(path, flags);
           },
           unlinkSync: failing(code),
@@ -272,6 +272,12 @@ describe("calls that fail", () => {
       for (const call of [
         () => storage.createSync(6, 0),
         () => storage.extendSync(5, 0, 13),
+        () => storage.truncateSync(5, 0, 1),
+        () => storage.unlinkSync(5, 0),
+        () => storage.writeSync(5, 0, 0, pageOf(2)),
+        () => storage.writevSync(5, 0, 0, [pageOf(2), pageOf(3)]),
+        () => storage.writeJournalSync(1, 0, [pageOf(2)]),
+        () => storage.createJournalSync(1),
         () => storage.createJournalSync(2),
         () => storage.removeJournalSync(1),
         () => storage.writeControlSync(pageOf(2)),
@@ -279,8 +285,8 @@ describe("calls that fail", () => {
       ]) {
         expect(call).toThrow(refused);
       }
-      expect(storage.blocksSync(5, 0)).toBe(12);
-      expectBlocks(storage, [...asWritten, -1, -1]);
+      expect(storage.blocksSync(5, 0)).toBe(10);
+      expectBlocks(storage, asWritten);
       expect(storage.journalBytesSync(1)).toBe(16384);
       expect(storage.readRelationsSync()).toEqual(pageOf(1));
     }
