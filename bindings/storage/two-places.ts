@@ -73,15 +73,15 @@ export class TwoPlaces {
     this.#made = next.number;
   }
 
+  /** As long as no file is in order, and they change, somebody is writing. */
   #newest(): Replacement | undefined {
-    for (let before: number | undefined; ; ) {
-      const all = this.#places.map((place) => this.#bytesOf(place));
-      const [even, odd] = all.map((bytes) => replacementIn(bytes));
-      if (even !== undefined || odd !== undefined) {
-        return (even?.number ?? 0) > (odd?.number ?? 0) ? even : odd;
-      }
-      if (all[0] === undefined) return undefined;
-      const digest = all.reduce((sum, bytes = new Uint8Array()) => digestOf(bytes, sum), 0);
+    let before: number | undefined;
+    for (;;) {
+      const files = this.#places.map((place) => this.#bytesOf(place));
+      const whole = files.flatMap((bytes) => replacementIn(bytes) ?? []);
+      if (whole.length > 0) return whole.reduce((a, b) => (a.number > b.number ? a : b));
+      if (files[0] === undefined) return undefined;
+      const digest = files.reduce((sum, bytes = new Uint8Array()) => digestOf(bytes, sum), 0);
       if (digest === before) throw this.#damaged();
       before = digest;
     }
