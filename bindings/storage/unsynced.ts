@@ -67,13 +67,15 @@ export class Unsynced {
   /** Does `sync`, which makes a relation's main fork durable, unless there is nothing to be. */
   sync(relation: number, sync: () => void): void {
     const at = this.#place(relation);
-    const words = this.#words;
-    const ended = at < 0 ? UNKNOWN : Atomics.load(words, at + ENDED);
-    if (at >= 0 && Atomics.load(words, at + BEGUN) === ended) {
-      if (Atomics.load(words, at + SYNCED) === ended) return;
+    if (at < 0) {
+      sync();
+      return;
     }
+    const ended = Atomics.load(this.#words, at + ENDED);
+    const isStill = Atomics.load(this.#words, at + BEGUN) === ended;
+    if (isStill && Atomics.load(this.#words, at + SYNCED) === ended) return;
     sync();
-    if (at >= 0) Atomics.store(words, at + SYNCED, ended);
+    Atomics.store(this.#words, at + SYNCED, ended);
   }
 
   /** Where a relation's words begin, or UNKNOWN. */
