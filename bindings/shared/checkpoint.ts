@@ -6,8 +6,8 @@
  *            a new journal, then the interval advances by one store
  *   write    frames dirty from before the cut, sorted, in batches, behind their images in
  *            journal c, that of the last commit; spread over time if wanted
- *   sync     every file, then the new journal: it may hold pages that were changed again before
- *            they were written
+ *   sync     every file that was written, by whomever, then the new journal: it may hold pages that
+ *            were changed again before they were written
  *   commit   the control document is replaced
  *   after    the region learns of it · journal c is ended · files of relations dropped before the
  *            cut go

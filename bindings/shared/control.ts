@@ -2,8 +2,8 @@
  * What a data directory is, which relations it has, and how long each was at a checkpoint. Small
  * and text; the same form stands in three places:
  *
- * - the control document: the last committed checkpoint. Its replacement, whole and durable, is the
- *   commit; nothing else replaces it;
+ * - the control document: the last committed checkpoint. Its replacement by the next one, whole and
+ *   durable, is the commit. Who finds it after somebody's end writes it once more, as it is;
  * - the relations document: what holds now, changed under the control lock. Not durable, and made
  *   anew from the control document at each start;
  * - the header of a journal: what was cut there, so that a checkpoint whose backend died can be

@@ -259,10 +259,7 @@ describe("calls that fail", () => {
       new FileStorage(handle, fs, true).writeRelationsSync(pageOf(1));
       const storage = over(
         {
-          openSync: (path, flags) => {
-            if (flags !== "r") failing(code)();
-            return fs.openSync(path, flags);
-          },
+          openSync: (path, flags) => (flags === "r" ? fs.openSync(path, flags) : failing(code)()),
           unlinkSync: failing(code),
           renameSync: failing(code),
         },
