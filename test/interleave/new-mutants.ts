@@ -8,7 +8,7 @@ import type { Attachment } from "../../bindings/shared/attachment.ts";
 import { Journal, type PageWrite } from "../../bindings/shared/journal.ts";
 import { PageIo, type PageIoParts } from "../../bindings/shared/page-io.ts";
 import type { Routine } from "../../bindings/shared/routine.ts";
-import { cleared, collisions } from "./configurations.ts";
+import { cleared, collisions, durable, narrowJournals } from "./configurations.ts";
 import { type Mutant, mutant, planted } from "./mutants.ts";
 
 const MINUTE_MS = 60_000;
@@ -33,12 +33,21 @@ export const newMutants: readonly Mutant[] = [
     "    if (!Hold.byOthers(buffer)) return Cleanup.settled(buffer);\n    const slot",
     "    if (buffer != 0x7fffffff) return Cleanup.settled(buffer);\n    const slot",
   ),
-  mutant(
-    "a change says in which interval it is after it stands",
-    "buffer/change.ts",
-    "      desc.changed = interval;\n    }\n    slot.setChanging(0);",
-    "    }\n    slot.setChanging(0);\n    Region.get().getInterval();\n    desc.changed = interval;",
-  ),
+  {
+    ...mutant(
+      "a change says in which interval it is after it stands",
+      "buffer/change.ts",
+      "      desc.changed = interval;\n    }\n    slot.setChanging(0);",
+      "    }\n    slot.setChanging(0);\n    Region.get().getInterval();\n    desc.changed = interval;",
+    ),
+    hunted: [
+      {
+        of: narrowJournals.slice(2, 3),
+        bounds: { preemptions: 1, deaths: 1 },
+        milliseconds: MINUTE_MS,
+      },
+    ],
+  },
   mutant(
     "a change looks at the interval after it stands",
     "buffer/change.ts",
@@ -128,9 +137,18 @@ export const newMutants: readonly Mutant[] = [
   planted("an image is noted before it is appended", {
     exports: (x) => ({ ...x, imagesNeeded: (buffer) => notedTooEarly(x, buffer) }),
   }),
-  planted("nobody asks whether a checkpoint whose backend died is committed", {
-    journal: (...parts) => new UnsettledJournal(...parts),
-  }),
+  {
+    ...planted("nobody asks whether a checkpoint whose backend died is committed", {
+      journal: (...parts) => new UnsettledJournal(...parts),
+    }),
+    hunted: [
+      {
+        of: [durable("checkpoint", "checkpoint")],
+        bounds: { preemptions: 0, deaths: 1 },
+        milliseconds: MINUTE_MS,
+      },
+    ],
+  },
   planted("truncating forgets pages that are not in the file", {
     exports: (x) => ({ ...x, nextDirty: () => ST_MISS }),
   }),
