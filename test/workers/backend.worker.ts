@@ -118,7 +118,8 @@ const commands: Commands = {
     }
   },
   /** Neither waits nor looks. */
-  compute: (milliseconds) => {
+  compute: (milliseconds, begun) => {
+    Atomics.store(begun, 0, 1);
     const until = performance.now() + milliseconds;
     while (performance.now() < until);
   },

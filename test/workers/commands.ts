@@ -29,7 +29,8 @@ export interface Commands {
   spill(blocks: number): void;
   flush(relation: string): void;
   startReading(relation: string, blocks: number): void;
-  compute(milliseconds: number): void;
+  /** @param begun - a word that becomes 1 when it has begun */
+  compute(milliseconds: number, begun: Int32Array): void;
   allocate(bytes: number): number;
   free(chunk: number): void;
   exit(code: number): void;

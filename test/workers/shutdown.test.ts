@@ -120,7 +120,9 @@ describe("shutdown", () => {
     const shared = await start();
     const worker = await attached(shared);
     await changed(worker, 1);
-    void worker.call("compute", 60_000);
+    const begun = new Int32Array(new SharedArrayBuffer(4));
+    void worker.call("compute", 60_000, begun);
+    while (Atomics.load(begun, 0) === 0) await new Promise(setImmediate);
     await expect(shared.shutdown({ timeout: 300 })).rejects.toMatchObject({ code: "57014" });
     await worker.terminate();
     await shared.shutdown();
