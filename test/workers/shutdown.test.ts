@@ -76,7 +76,8 @@ describe("shutdown", () => {
 
   it("fast ends backends, idle or asleep, with 57P01, and takes a checkpoint", async () => {
     const shared = await start();
-    const [holder, waiter, idle] = [
+    // The waiter is told first: else it could get the lock that the holder's end gives back.
+    const [waiter, holder, idle] = [
       await attached(shared),
       await attached(shared),
       await attached(shared),
